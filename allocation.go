@@ -1,0 +1,120 @@
+package sluice
+
+import "fmt"
+
+// Direction is a direction of traffic, always seen from the VM.
+type Direction string
+
+const (
+	Tx Direction = "tx" // what the VM sends
+	Rx Direction = "rx" // what the VM receives
+)
+
+// Directions are both, in the order they are shown.
+var Directions = [2]Direction{Tx, Rx}
+
+// Weights are relative and share what is spare; the range is cgroup v2's.
+const (
+	DefaultWeight = 100
+	MinWeight     = 1
+	MaxWeight     = 10_000
+)
+
+// Allocation is what one vif may use in one direction.
+type Allocation struct {
+	// Guarantee is what the vif gets whenever it wants it, in bit/s; 0 is none.
+	Guarantee Rate `json:"guarantee"`
+	// Limit is what it never exceeds, in bit/s, or [Unlimited].
+	Limit Rate `json:"limit"`
+	// Weight is its share of what is spare, [MinWeight] to [MaxWeight].
+	Weight int `json:"weight"`
+	// Priority above 0 is served before bulk, within the guarantee.
+	Priority int `json:"priority,omitempty"`
+}
+
+// Unshaped is the allocation of a vif that nobody has set anything for.
+var Unshaped = Allocation{Limit: Unlimited, Weight: DefaultWeight}
+
+// Check reports whether the allocation can hold on a link of the given
+// capacity ([Unlimited] where it is unknown). The error has code [Invalid]
+// for values that make no sense anywhere, and [Refused] for those that only
+// this link cannot carry.
+func (a Allocation) Check(d Direction, capacity Rate) error {
+	switch {
+	case a.Limit == 0:
+		return &Error{Code: Invalid, Message: fmt.Sprintf("%s limit 0 would cut the VM off", d),
+			Try: fmt.Sprintf("at least %s, or unlimited to lift the limit", MinLimit)}
+	case a.Limit < MinLimit:
+		return &Error{Code: Invalid, Message: fmt.Sprintf("%s limit %s is below %s, the least that carries TCP", d, a.Limit, MinLimit),
+			Try: fmt.Sprintf("at least %s", MinLimit)}
+	case a.Limit != Unlimited && a.Limit > capacity:
+		return &Error{Code: Refused, Message: fmt.Sprintf("%s limit %s is above the link's %s", d, a.Limit, capacity),
+			Try: fmt.Sprintf("at most %s, or unlimited", capacity)}
+	case a.Guarantee > a.Limit:
+		return &Error{Code: Refused, Message: fmt.Sprintf("%s guarantee %s is above the limit %s", d, a.Guarantee, a.Limit),
+			Try: fmt.Sprintf("a guarantee of at most %s", a.Limit)}
+	case a.Guarantee > capacity:
+		return &Error{Code: Refused, Message: fmt.Sprintf("%s guarantee %s is above the link's %s", d, a.Guarantee, capacity),
+			Try: fmt.Sprintf("at most %s", capacity)}
+	case a.Weight < MinWeight || a.Weight > MaxWeight:
+		return &Error{Code: Invalid, Message: fmt.Sprintf("%s weight %d is outside %d to %d", d, a.Weight, MinWeight, MaxWeight),
+			Try: fmt.Sprintf("a weight such as %d, the default", DefaultWeight)}
+	case a.Priority < 0 || a.Priority > 1:
+		return &Error{Code: Invalid, Message: fmt.Sprintf("%s priority %d is neither 0 nor 1", d, a.Priority), Try: "0 or 1"}
+	}
+	return nil
+}
+
+// Allocations are a vif's two directions.
+type Allocations struct {
+	Tx Allocation `json:"tx"`
+	Rx Allocation `json:"rx"`
+}
+
+// UnshapedBoth is the state of a vif that nobody has set anything for.
+var UnshapedBoth = Allocations{Tx: Unshaped, Rx: Unshaped}
+
+// Get returns one direction.
+func (a Allocations) Get(d Direction) Allocation {
+	if d == Tx {
+		return a.Tx
+	}
+	return a.Rx
+}
+
+// Check checks both directions; see [Allocation.Check].
+func (a Allocations) Check(capacity Capacity) error {
+	if err := a.Tx.Check(Tx, capacity.Tx); err != nil {
+		return err
+	}
+	return a.Rx.Check(Rx, capacity.Rx)
+}
+
+// String names what differs from [Unshaped]: "tx 10mbit, rx unlimited".
+func (a Allocations) String() string {
+	if a.Tx == a.Rx {
+		return a.Tx.String()
+	}
+	return fmt.Sprintf("tx %s, rx %s", a.Tx, a.Rx)
+}
+
+// String is the limit, followed by the guarantee, weight and priority where they are set.
+func (a Allocation) String() string {
+	s := a.Limit.String()
+	if a.Guarantee != 0 {
+		s += " guarantee " + a.Guarantee.String()
+	}
+	if a.Weight != DefaultWeight {
+		s += fmt.Sprintf(" weight %d", a.Weight)
+	}
+	if a.Priority != 0 {
+		s += fmt.Sprintf(" priority %d", a.Priority)
+	}
+	return s
+}
+
+// Capacity is what the host's link carries, in bit/s; [Unlimited] where nobody said.
+type Capacity struct {
+	Tx Rate `json:"tx"`
+	Rx Rate `json:"rx"`
+}

@@ -1,0 +1,89 @@
+// Package control is the only way to change what a vif may use. It takes a
+// request its whole way: locate the vif, check the value, write it into the
+// device store and move the back-end's state from Connected to Reconfiguring,
+// wait for the driver layer, journal, answer. The driver layer is here too:
+// it wakes on Reconfiguring, whoever wrote it, has a [Driver] apply the value
+// and read the kernel back, and restores Connected.
+//
+// The rule that everything here serves: at every moment, and after a crash at
+// any moment and the next start, the kernel, the store and the journal all
+// hold the new value, or all hold the old one.
+package control
+
+import (
+	"context"
+
+	"sluice"
+)
+
+// Inventory knows which vifs exist now.
+type Inventory interface {
+	// VIFs returns every vif present, by VM name and index.
+	VIFs() []sluice.VIF
+	// Watch sends after every change of VIFs until ctx ends, then closes the
+	// channel. A slow reader misses repetitions, never the last change.
+	Watch(ctx context.Context) <-chan struct{}
+}
+
+// Driver makes a kernel enforce allocations.
+type Driver interface {
+	// Apply makes the kernel enforce want on v and returns nil only when it
+	// has read the kernel back and found it there. On any error the kernel
+	// enforces what it did before. Applying what is already in force changes
+	// nothing. The error's code is Unsupported when this host can never do
+	// it, NotFound when the device has gone, else NotApplied.
+	Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) error
+	// Release removes all that Apply made for v. Nothing to remove is no error.
+	Release(ctx context.Context, v sluice.VIF) error
+}
+
+// Node is one vif in the device store.
+type Node struct {
+	Value    sluice.Allocations // what is set; [sluice.UnshapedBoth] if nothing ever was
+	State    sluice.State       // of the back-end
+	Revision uint64             // grows with every write; 0 if nothing was ever set
+	Change   uint64             // the change under way while State is Reconfiguring
+}
+
+// Store is the device store and the journal. What a method acknowledged
+// survives kill -9 and power loss.
+type Store interface {
+	// Get returns the node of a vif's key. A key never set is Node{UnshapedBoth, Connected, 0, 0}.
+	Get(ctx context.Context, key string) (Node, error)
+	// Nodes returns all nodes that were ever set.
+	Nodes(ctx context.Context) (map[string]Node, error)
+	// Begin gives c its ID, journals it as Pending, writes c.To into the node
+	// of c.Key and moves the state from Connected to Reconfiguring, all or
+	// nothing. It fails with Conflict when the state is not Connected or the
+	// node's revision is not the given one; then nothing was written.
+	Begin(ctx context.Context, c *sluice.Change, revision uint64) error
+	// Finish journals the change's result, and where the state is still
+	// Reconfiguring for this change restores it to Connected with c.To as the
+	// value if the result is Done, c.From if it is Undone, all or nothing.
+	Finish(ctx context.Context, c sluice.Change) error
+	// Watch sends the key of every node whose state becomes Reconfiguring,
+	// those that are so already first, until ctx ends, then closes the channel.
+	Watch(ctx context.Context) (<-chan string, error)
+	// Change returns one journal record; NotFound if there is none.
+	Change(ctx context.Context, id uint64) (sluice.Change, error)
+	// Changes returns the newest records first, at most limit.
+	Changes(ctx context.Context, limit int) ([]sluice.Change, error)
+}
+
+// Patch is what a request changes of one direction; nil fields stay as they are.
+type Patch struct {
+	Limit     *sluice.Rate `json:"limit,omitempty"`
+	Guarantee *sluice.Rate `json:"guarantee,omitempty"`
+	Weight    *int         `json:"weight,omitempty"`
+	Priority  *int         `json:"priority,omitempty"`
+}
+
+// Request asks for a change.
+type Request struct {
+	VM       string  // the VM's name or UUID
+	VIF      int     // the index of its interface
+	Tx, Rx   *Patch  // nil: that direction stays as it is
+	Revision *uint64 // if set, the revision the asker saw; another one now is a Conflict
+	By       string  // who asks, for the journal
+	DryRun   bool    // check only; the answer is the change as it would be
+}

@@ -1,0 +1,58 @@
+package sluice
+
+import "time"
+
+// Counters are a vif's running totals in one direction.
+type Counters struct {
+	Bytes   uint64 `json:"bytes"`
+	Packets uint64 `json:"packets"`
+	Dropped uint64 `json:"dropped"` // packets that did not fit the queue
+}
+
+// DirectionStatus is one direction of a vif at one tick. Rates are bit/s.
+type DirectionStatus struct {
+	Usage     Rate `json:"usage"`  // what passed, by the host's own counters
+	Demand    Rate `json:"demand"` // what was offered or waited for; at least Usage
+	Limit     Rate `json:"limit"`  // null where there is none
+	Guarantee Rate `json:"guarantee"`
+	Weight    int  `json:"weight"`
+	Priority  int  `json:"priority,omitempty"`
+}
+
+// GuestReport is what a VM's own collector says of one vif. It is shown,
+// never acted on: the host's counters are the truth.
+type GuestReport struct {
+	Tx        Rate      `json:"tx"` // bit/s over the guest's last interval
+	Rx        Rate      `json:"rx"`
+	At        time.Time `json:"at"`                  // the guest's clock
+	Disagrees bool      `json:"disagrees,omitempty"` // the host saw something else
+}
+
+// Source says who knows about a vif's usage.
+type Source string
+
+const (
+	SourceGuest Source = "guest" // the VM's collector answers, beside the host's counters
+	SourceHost  Source = "host"  // only the host's counters
+)
+
+// VIFStatus is one vif's line of the data set.
+type VIFStatus struct {
+	VIF
+	Source   Source          `json:"source"`
+	State    State           `json:"state"`
+	Revision uint64          `json:"revision"` // of its settings; for compare-and-set
+	Tx       DirectionStatus `json:"tx"`
+	Rx       DirectionStatus `json:"rx"`
+	Guest    *GuestReport    `json:"guest,omitempty"`
+	Problem  string          `json:"problem,omitempty"` // why its collector is not heard, in words
+}
+
+// DataSet is all vifs of a host at one tick: the patent's one light-weight
+// data set that pairs every VM with its usage.
+type DataSet struct {
+	At       time.Time     `json:"at"`
+	Interval time.Duration `json:"interval_ns"`
+	Capacity Capacity      `json:"capacity"`
+	VIFs     []VIFStatus   `json:"vifs"`
+}
