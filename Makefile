@@ -1,0 +1,59 @@
+# Sluice. `make demo` shows it, `make test` proves it; both install what they need.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: all deps build page demo demo-down test test-unit test-page test-e2e test-xen bench lint generate clean
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+GO_BUILD := CGO_ENABLED=0 go build $(GOFLAGS_STATIC)
+
+all: build
+
+deps: ## what this machine lacks, from Debian's packages
+	@scripts/deps.sh
+
+page: web/dist/index.html ## the page, built into web/dist, from where it is embedded
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@scripts/deps.sh npm
+	npm --prefix web ci --no-audit --no-fund
+
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/index.html web/*.ts web/public -type f 2>/dev/null)
+	npm --prefix web run build
+
+build: page ## bin/sluice and bin/sluice-guest, static
+	$(GO_BUILD) -o bin/sluice ./cmd/sluice
+	$(GO_BUILD) -o bin/sluice-guest ./cmd/sluice-guest
+
+demo: deps build ## three VMs, real services, real load, the page
+	bin/sluice lab up --follow
+
+demo-down: ## whatever a demo left, also after a crash
+	bin/sluice lab down
+
+test: deps build lint test-unit test-page test-e2e ## everything but Xen
+
+test-unit: ## units and, as root, the kernel in network namespaces
+	go test -race -timeout 15m $$(go list ./... | grep -v /e2e)
+
+test-page: page ## the page's own units
+	npm --prefix web test
+
+test-e2e: build ## QEMU guests and Chromium
+	go test -v -count=1 -timeout 20m ./e2e
+
+test-xen: deps build ## real Xen under software emulation
+	go test -v -count=1 -timeout 30m ./e2e/xen
+
+bench: deps build ## every figure beside its peer
+	go run ./bench
+
+lint:
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./...
+
+generate: ## the tc program's object and the OpenAPI document; needs clang-14
+	go generate ./...
+
+clean:
+	rm -rf bin web/dist/* web/node_modules bench/out
