@@ -42,7 +42,14 @@ type Node struct {
 	Value    sluice.Allocations // what is set; [sluice.UnshapedBoth] if nothing ever was
 	State    sluice.State       // of the back-end
 	Revision uint64             // grows with every write; 0 if nothing was ever set
-	Change   uint64             // the change under way while State is Reconfiguring
+	Change   uint64             // the change under way while State is Reconfiguring, else the last one
+}
+
+// Update is one write to a vif's node.
+type Update struct {
+	Key    string
+	Node   Node
+	Change sluice.Change // the record of Node.Change as of that write; its ID is 0 if only the node is known
 }
 
 // Store is the device store and the journal. What a method acknowledged
@@ -50,20 +57,21 @@ type Node struct {
 type Store interface {
 	// Get returns the node of a vif's key. A key never set is Node{UnshapedBoth, Connected, 0, 0}.
 	Get(ctx context.Context, key string) (Node, error)
-	// Nodes returns all nodes that were ever set.
-	Nodes(ctx context.Context) (map[string]Node, error)
 	// Begin gives c its ID, journals it as Pending, writes c.To into the node
 	// of c.Key and moves the state from Connected to Reconfiguring, all or
-	// nothing. It fails with Conflict when the state is not Connected or the
-	// node's revision is not the given one; then nothing was written.
-	Begin(ctx context.Context, c *sluice.Change, revision uint64) error
-	// Finish journals the change's result, and where the state is still
-	// Reconfiguring for this change restores it to Connected with c.To as the
-	// value if the result is Done, c.From if it is Undone, all or nothing.
-	Finish(ctx context.Context, c sluice.Change) error
-	// Watch sends the key of every node whose state becomes Reconfiguring,
-	// those that are so already first, until ctx ends, then closes the channel.
-	Watch(ctx context.Context) (<-chan string, error)
+	// nothing. It fails with Conflict when the node was seen in another state
+	// than Connected, or is not as seen any more; then nothing was written.
+	Begin(ctx context.Context, c *sluice.Change, seen Node) error
+	// Finish journals the change's result and restores the state to
+	// Connected, with c.To as the value if the result is Done and c.From
+	// otherwise, all or nothing. It fails with Conflict when the node was not
+	// seen Reconfiguring for this change, or is not as seen any more; then
+	// nothing was written.
+	Finish(ctx context.Context, c sluice.Change, seen Node) error
+	// Watch sends all nodes that were ever set, then every write to one,
+	// until ctx ends or the store is closed, then closes the channel. After
+	// an interruption it sends all nodes again.
+	Watch(ctx context.Context) (<-chan Update, error)
 	// Change returns one journal record; NotFound if there is none.
 	Change(ctx context.Context, id uint64) (sluice.Change, error)
 	// Changes returns the newest records first, at most limit.

@@ -1,0 +1,74 @@
+package control
+
+import (
+	"context"
+	"sync"
+
+	"sluice"
+)
+
+// backlog is how many steps a subscriber may be behind.
+const backlog = 256
+
+// hub hands the steps of changes to whoever listens. It never blocks.
+type hub struct {
+	mu          sync.Mutex
+	subscribers map[chan sluice.Change]struct{}
+	waiters     map[uint64]chan sluice.Change // by the ID of the change whose end they wait for
+}
+
+func (h *hub) subscribe(ctx context.Context) <-chan sluice.Change {
+	ch := make(chan sluice.Change, backlog)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.subscribers == nil {
+		h.subscribers = make(map[chan sluice.Change]struct{})
+	}
+	h.subscribers[ch] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.subscribers, ch)
+		close(ch)
+	})
+	return ch
+}
+
+func (h *hub) wait(id uint64) <-chan sluice.Change {
+	ch := make(chan sluice.Change, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiters == nil {
+		h.waiters = make(map[uint64]chan sluice.Change)
+	}
+	h.waiters[id] = ch
+	return ch
+}
+
+func (h *hub) forget(id uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiters, id)
+}
+
+func (h *hub) publish(c sluice.Change) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ch := h.waiters[c.ID]; ch != nil && c.Result != sluice.Pending {
+		ch <- c
+		delete(h.waiters, c.ID)
+	}
+	for ch := range h.subscribers {
+		select {
+		case ch <- c:
+			continue
+		default:
+		}
+		// Full: drop the oldest. We are the only sender, so there is room then.
+		select {
+		case <-ch:
+		default:
+		}
+		ch <- c
+	}
+}

@@ -1,0 +1,110 @@
+package control
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"sluice"
+)
+
+const (
+	// sweepPause is how often, at most, a changing inventory has all settings
+	// applied again, for devices that were replaced under their old name.
+	sweepPause = time.Second
+	// shutdownGrace is how long Run waits for drivers after its context ended.
+	shutdownGrace = 5 * time.Second
+)
+
+// Run is the driver layer. It finishes what a crash left under way, applies
+// what is set to every vif there is, then does so for every change and every
+// vif that comes, and releases those that go. It returns nil when ctx ends,
+// and an error if the store ends before.
+func (c *Control) Run(ctx context.Context) error {
+	updates, err := c.Store.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	changed := c.Inventory.Watch(ctx)
+	// A change at hand is finished also when the daemon is told to stop.
+	working := context.WithoutCancel(ctx)
+	queue := newQueue(c.Log, func(j job) error {
+		if j.device != "" {
+			return c.layer.release(working, j.device)
+		}
+		return c.layer.settle(working, j.key)
+	})
+	defer queue.stop(shutdownGrace)
+
+	present := c.follow(queue, nil)
+	var sweep <-chan time.Time
+	for {
+		select {
+		case u, ok := <-updates:
+			if !ok {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return &sluice.Error{Code: sluice.Unavailable, Message: "the store has ended",
+					Unchanged: "what the kernel enforces stays as it is", Try: "the daemon's log says why"}
+			}
+			c.learn(u)
+			if u.Node.State == sluice.Reconfiguring {
+				queue.wake(job{key: u.Key})
+			}
+		case _, ok := <-changed:
+			if !ok {
+				changed = nil
+				continue
+			}
+			present = c.follow(queue, present)
+			if sweep == nil {
+				sweep = time.After(sweepPause)
+			}
+		case <-sweep:
+			sweep = nil
+			for key := range c.Settings() {
+				if _, ok := present[key]; ok {
+					queue.nudge(job{key: key})
+				}
+			}
+		}
+	}
+}
+
+// follow compares the inventory with what was present before, and wakes what
+// is new, has moved or has gone.
+func (c *Control) follow(q *queue, before map[string]sluice.VIF) map[string]sluice.VIF {
+	present := make(map[string]sluice.VIF)
+	for _, v := range c.Inventory.VIFs() {
+		key := v.Key()
+		present[key] = v
+		if before[key].Device != v.Device {
+			q.wake(job{key: key})
+		}
+	}
+	for _, device := range c.layer.abandoned(present) {
+		q.wake(job{device: device})
+	}
+	return present
+}
+
+// learn takes in what the store says.
+func (c *Control) learn(u Update) {
+	c.mu.Lock()
+	if c.nodes[u.Key].Revision < u.Node.Revision {
+		c.nodes[u.Key] = u.Node
+	}
+	c.mu.Unlock()
+	if u.Change.ID != 0 {
+		c.hub.publish(u.Change)
+	}
+}
+
+// Settings are all nodes that were ever set, by the vif's key, as the store
+// last announced them. It costs a copy, no question to the store.
+func (c *Control) Settings() map[string]Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.nodes)
+}

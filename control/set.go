@@ -1,0 +1,266 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"sluice"
+)
+
+// Options are what a [Control] is made of.
+type Options struct {
+	Inventory Inventory
+	Driver    Driver
+	Store     Store
+	Log       *slog.Logger
+
+	// Capacity is what the host's link carries, asked at every check; nil
+	// where nobody said.
+	Capacity func() sluice.Capacity
+	// AnswerWithin is how long an asker waits for the driver layer; 10 s if 0.
+	AnswerWithin time.Duration
+	// ApplyWithin is how long a driver may take; 5 s if 0.
+	ApplyWithin time.Duration
+	// Fault is called between any two steps, with the name of the place; nil
+	// but in tests, which end the process there.
+	Fault func(point string)
+}
+
+// Control changes what vifs may use. Its methods are safe for concurrent
+// use; all but the driver layer, which is [Control.Run], may be used at once.
+type Control struct {
+	Options
+	hub   hub
+	layer layer
+
+	mu    sync.Mutex
+	nodes map[string]Node // what the store last said, for Settings
+}
+
+// New makes a Control. Changes are applied once Run runs.
+func New(o Options) *Control {
+	if o.Capacity == nil {
+		o.Capacity = func() sluice.Capacity { return sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited} }
+	}
+	if o.AnswerWithin == 0 {
+		o.AnswerWithin = 10 * time.Second
+	}
+	if o.ApplyWithin == 0 {
+		o.ApplyWithin = 5 * time.Second
+	}
+	if o.Fault == nil {
+		o.Fault = func(string) {}
+	}
+	return &Control{Options: o, layer: newLayer(o), nodes: make(map[string]Node)}
+}
+
+// Set takes a request its whole way and returns the finished change.
+//
+// An error of code Invalid, NotFound, Refused, Conflict or Unavailable with a
+// change of ID 0 changed nothing. NotApplied means that the change was begun
+// and undone; Unavailable with a pending change, that the driver layer has
+// not answered in time and the change goes on without its asker.
+func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
+	asked := time.Now().UTC()
+	if r.Tx.empty() && r.Rx.empty() {
+		return sluice.Change{}, &sluice.Error{Code: sluice.Invalid, Message: "the request sets nothing", Try: "a limit, guarantee, weight or priority for tx or rx"}
+	}
+	vif, err := locate(c.Inventory.VIFs(), r.VM, r.VIF)
+	if err != nil {
+		return sluice.Change{}, err
+	}
+	c.Fault("located")
+	seen, err := c.Store.Get(ctx, vif.Key())
+	if err != nil {
+		return sluice.Change{}, err
+	}
+	if r.Revision != nil && *r.Revision != seen.Revision {
+		return sluice.Change{}, c.conflict(ctx, vif)
+	}
+	to := sluice.Allocations{Tx: r.Tx.on(seen.Value.Tx), Rx: r.Rx.on(seen.Value.Rx)}
+	change := sluice.Change{By: r.By, At: asked, From: seen.Value, To: to}
+	return c.carry(ctx, vif, seen, change, r.DryRun)
+}
+
+// Undo takes a change back, in the directions that it changed, by a change of
+// its own. It refuses where a newer change has since set something else.
+func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change, error) {
+	asked := time.Now().UTC()
+	old, err := c.Store.Change(ctx, id)
+	if err != nil {
+		return sluice.Change{}, err
+	}
+	if old.Result != sluice.Done {
+		return sluice.Change{}, &sluice.Error{Code: sluice.Refused,
+			Message: fmt.Sprintf("change %d of %s vif %d is %s", id, old.VM, old.VIF, old.Result), Try: "only a change that is done can be undone"}
+	}
+	vif, ok := find(c.Inventory.VIFs(), old.Key)
+	if !ok {
+		return sluice.Change{}, &sluice.Error{Code: sluice.NotFound,
+			Message: fmt.Sprintf("%s vif %d, which change %d set, is not there now", old.VM, old.VIF, id), Try: "start the VM, then undo"}
+	}
+	seen, err := c.Store.Get(ctx, old.Key)
+	if err != nil {
+		return sluice.Change{}, err
+	}
+	to := seen.Value
+	if old.From.Tx != old.To.Tx {
+		to.Tx = old.From.Tx
+	}
+	if old.From.Rx != old.To.Rx {
+		to.Rx = old.From.Rx
+	}
+	if old.From.Tx != old.To.Tx && seen.Value.Tx != old.To.Tx || old.From.Rx != old.To.Rx && seen.Value.Rx != old.To.Rx {
+		return sluice.Change{}, &sluice.Error{Code: sluice.Conflict,
+			Message:   fmt.Sprintf("%s was set anew since change %d, lastly by %s", vif, id, c.last(ctx, seen)),
+			Unchanged: keeps(vif, seen.Value),
+			Try:       fmt.Sprintf("undo %d first, or set what you want", seen.Change)}
+	}
+	change := sluice.Change{By: by, At: asked, From: seen.Value, To: to, Undoes: id}
+	return c.carry(ctx, vif, seen, change, false)
+}
+
+// carry checks a change, writes it into the store, which wakes the driver
+// layer, and waits for the driver layer's answer.
+func (c *Control) carry(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change, dry bool) (sluice.Change, error) {
+	change.VM, change.VIF, change.Key, change.Device = vif.VM, vif.Index, vif.Key(), vif.Device
+	change.Result = sluice.Pending
+	if seen.State != sluice.Connected {
+		return sluice.Change{}, c.conflict(ctx, vif)
+	}
+	if err := c.check(vif, change); err != nil {
+		return sluice.Change{}, err
+	}
+	if dry {
+		return change, nil
+	}
+	c.Fault("before-begin")
+	change.States = []sluice.StateAt{{State: sluice.Connected, At: change.At}, {State: sluice.Reconfiguring, At: time.Now().UTC()}}
+	if err := c.Store.Begin(ctx, &change, seen); err != nil {
+		if sluice.CodeOf(err) == sluice.Conflict {
+			err = c.conflict(ctx, vif)
+		}
+		return sluice.Change{}, err
+	}
+	c.Fault("after-begin")
+	change, err := c.await(ctx, vif, change)
+	c.Fault("before-answer")
+	return change, err
+}
+
+// check checks the directions that the request touches: the other one may
+// be as it was, even where today it would be refused.
+func (c *Control) check(vif sluice.VIF, change sluice.Change) error {
+	capacity := c.Capacity()
+	err := change.To.Tx.Check(sluice.Tx, capacity.Tx)
+	if change.To.Tx == change.From.Tx {
+		err = nil
+	}
+	if err == nil && change.To.Rx != change.From.Rx {
+		err = change.To.Rx.Check(sluice.Rx, capacity.Rx)
+	}
+	if e, ok := err.(*sluice.Error); ok {
+		told := *e
+		told.Unchanged = keeps(vif, change.From)
+		return &told
+	}
+	return err
+}
+
+// await returns the change when the driver layer has finished it.
+func (c *Control) await(ctx context.Context, vif sluice.VIF, change sluice.Change) (sluice.Change, error) {
+	finished := c.hub.wait(change.ID)
+	defer c.hub.forget(change.ID)
+	// It may have been finished before we listened.
+	if now, err := c.Store.Change(ctx, change.ID); err == nil && now.Result != sluice.Pending {
+		return now, outcome(vif, now)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.AnswerWithin)
+	defer cancel()
+	select {
+	case now := <-finished:
+		return now, outcome(vif, now)
+	case <-ctx.Done():
+		return change, &sluice.Error{Code: sluice.Unavailable,
+			Message: fmt.Sprintf("change %d of %s to %s is still pending: the driver layer has not answered", change.ID, vif, change.To),
+			Try:     fmt.Sprintf("look for change %d in sluice changes: it will be done or undone", change.ID), Err: ctx.Err()}
+	}
+}
+
+// outcome is nil for a change that is done, else the error to tell its asker.
+func outcome(vif sluice.VIF, c sluice.Change) error {
+	if c.Result == sluice.Done {
+		return nil
+	}
+	return &sluice.Error{Code: sluice.NotApplied,
+		Message:   fmt.Sprintf("change %d of %s to %s was undone: %s", c.ID, vif, c.To, c.Error),
+		Unchanged: keeps(vif, c.From)}
+}
+
+// conflict says who changed the vif, or is just changing it.
+func (c *Control) conflict(ctx context.Context, vif sluice.VIF) error {
+	now, err := c.Store.Get(ctx, vif.Key())
+	if err != nil {
+		return err
+	}
+	e := &sluice.Error{Code: sluice.Conflict, Unchanged: "your change was not begun",
+		Message: fmt.Sprintf("%s is just being changed by %s", vif, c.last(ctx, now)),
+		Try:     "look at what it is now, and ask again"}
+	if now.State == sluice.Connected {
+		e.Message = fmt.Sprintf("%s was changed since you looked, by %s", vif, c.last(ctx, now))
+		if now.Change == 0 {
+			e.Message = fmt.Sprintf("%s is not at the revision you saw: nobody has set it yet", vif)
+		}
+	}
+	return e
+}
+
+// last describes the node's last change: who, to what, when.
+func (c *Control) last(ctx context.Context, n Node) string {
+	change, err := c.Store.Change(ctx, n.Change)
+	if err != nil {
+		return fmt.Sprintf("change %d", n.Change)
+	}
+	return fmt.Sprintf("%s to %s at %s (change %d)", change.By, change.To, change.At.Format(time.TimeOnly), change.ID)
+}
+
+func keeps(vif sluice.VIF, a sluice.Allocations) string { return fmt.Sprintf("%s keeps %s", vif, a) }
+
+// Change returns one record of the journal; NotFound if there is none.
+func (c *Control) Change(ctx context.Context, id uint64) (sluice.Change, error) {
+	return c.Store.Change(ctx, id)
+}
+
+// Changes returns the newest records of the journal first, at most limit.
+func (c *Control) Changes(ctx context.Context, limit int) ([]sluice.Change, error) {
+	return c.Store.Changes(ctx, limit)
+}
+
+// Subscribe sends every change at every step of its way until ctx ends, then
+// closes the channel. Who reads too slowly misses the oldest steps.
+func (c *Control) Subscribe(ctx context.Context) <-chan sluice.Change { return c.hub.subscribe(ctx) }
+
+func (p *Patch) empty() bool { return p == nil || *p == Patch{} }
+
+// on returns a with the patch's fields.
+func (p *Patch) on(a sluice.Allocation) sluice.Allocation {
+	if p == nil {
+		return a
+	}
+	if p.Limit != nil {
+		a.Limit = *p.Limit
+	}
+	if p.Guarantee != nil {
+		a.Guarantee = *p.Guarantee
+	}
+	if p.Weight != nil {
+		a.Weight = *p.Weight
+	}
+	if p.Priority != nil {
+		a.Priority = *p.Priority
+	}
+	return a
+}

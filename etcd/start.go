@@ -1,0 +1,158 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"golang.org/x/sys/unix"
+
+	"sluice"
+)
+
+const (
+	member = "sluice" // the name of the only member
+
+	// clientSocket is for etcdctl and whoever else writes the device store.
+	clientSocket = "client.sock"
+
+	// startTimeout is generous: a start takes a third of a second, after a
+	// crash it replays at most snapshotEntries writes.
+	startTimeout = 30 * time.Second
+
+	// snapshotEntries is how many writes etcd holds in memory, and replays
+	// after a crash. Ours are about 1 KiB.
+	snapshotEntries = 2000
+
+	// commitEvery is how often etcd moves what its write-ahead log already
+	// holds into its database. The commit holds up writers for a sync of the
+	// disk, so it should be rarer than one change in a hundred.
+	commitEvery = 2 * time.Second
+
+	// sizeLimit is where etcd refuses to grow. Ten thousand journalled
+	// changes and as many vifs take a tenth of it.
+	sizeLimit = 512 << 20
+)
+
+// claim makes dir, private to its owner, and locks it for this process.
+func claim(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the state directory cannot be made",
+			Try: "a directory on a local disk that is writable for this user", Err: err}
+	}
+	home, err := os.Open(dir)
+	if err != nil {
+		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the state directory cannot be opened",
+			Try: "run as root", Err: err}
+	}
+	if err := home.Chmod(0o700); err != nil {
+		home.Close()
+		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the state directory cannot be made private",
+			Try: "run as its owner", Err: err}
+	}
+	if err := unix.Flock(int(home.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		home.Close()
+		return nil, &sluice.Error{Code: sluice.Unavailable,
+			Message: fmt.Sprintf("the state directory %s is used by another daemon", dir),
+			Try:     "stop the other one, or give this one its own --state-dir"}
+	}
+	return home, nil
+}
+
+// start runs the member and waits until it serves.
+func (s *Store) start(ctx context.Context) error {
+	if err := enoughSpace(s.dir, spaceToStart); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	type started struct {
+		server *embed.Etcd
+		err    error
+	}
+	result := make(chan started, 1)
+	go func() {
+		// A damaged file shows itself as a panic or a memory fault.
+		debug.SetPanicOnFault(true)
+		defer func() {
+			if p := recover(); p != nil {
+				result <- started{err: fmt.Errorf("%v", p)}
+			}
+		}()
+		server, err := embed.StartEtcd(s.config())
+		result <- started{server, err}
+	}()
+	select {
+	case r := <-result:
+		if r.err != nil {
+			return r.err
+		}
+		s.server = r.server
+	case <-s.alive.Done():
+		return context.Cause(s.alive)
+	case <-ctx.Done():
+		return fmt.Errorf("it did not start: %w", ctx.Err())
+	}
+	select {
+	case <-s.server.Server.ReadyNotify():
+		return nil
+	case err := <-s.server.Err():
+		return err
+	case <-s.alive.Done():
+		return context.Cause(s.alive)
+	case <-ctx.Done():
+		return fmt.Errorf("it did not become ready: %w", ctx.Err())
+	}
+}
+
+// config is one member, alone, small and quiet.
+func (s *Store) config() *embed.Config {
+	c := embed.NewConfig()
+	c.Name, c.Dir = member, s.dir
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quiet(s.log, s.fail))
+
+	// A member without peers listens to none. The name stands in for the
+	// address that nobody will dial.
+	nobody := url.URL{Scheme: "unix", Host: member}
+	c.ListenPeerUrls, c.AdvertisePeerUrls = nil, []url.URL{nobody}
+	c.InitialCluster = member + "=" + nobody.String()
+	// A socket's path has at most 107 bytes. Through the open directory it
+	// is short wherever the directory is.
+	socket := url.URL{Scheme: "unix", Host: fmt.Sprintf("/proc/self/fd/%d/%s", s.home.Fd(), clientSocket)}
+	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{socket}, []url.URL{nobody}
+	c.EnableGRPCGateway = false
+
+	// Alone, it elects itself; there is no heartbeat to be late.
+	c.TickMs, c.ElectionMs = 20, 100
+	c.SnapshotCount, c.SnapshotCatchUpEntries = snapshotEntries, snapshotEntries/4
+	c.BackendBatchInterval = commitEvery
+	c.QuotaBackendBytes = sizeLimit
+	c.AutoCompactionMode, c.AutoCompactionRetention = "", "" // keepHouse does it, by count
+	return c
+}
+
+// broken says that the store in dir cannot be used, and why.
+func (s *Store) broken(err error) error {
+	var known *sluice.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	e := &sluice.Error{
+		Code:      sluice.Unavailable,
+		Message:   fmt.Sprintf("the store in %s cannot be used", s.dir),
+		Unchanged: "what the kernel enforces stays as it is",
+		Try:       "the daemon's log says more; if the files are damaged, restore them, or move the directory away to begin anew without settings",
+		Err:       err,
+	}
+	if errors.Is(err, unix.ENOSPC) || strings.Contains(err.Error(), unix.ENOSPC.Error()) {
+		e.Message = fmt.Sprintf("the disk of the store in %s is full", s.dir)
+		e.Try = "free some space, then start the daemon again"
+	}
+	return e
+}

@@ -1,0 +1,158 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"sluice"
+	"sluice/control"
+)
+
+var _ control.Store = (*Store)(nil)
+
+// Get implements [control.Store].
+func (s *Store) Get(ctx context.Context, key string) (control.Node, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	r, err := s.client.Get(ctx, vifKey(key))
+	if err != nil {
+		return control.Node{}, s.unanswered(err)
+	}
+	if len(r.Kvs) == 0 {
+		return control.Node{Value: sluice.UnshapedBoth, State: sluice.Connected}, nil
+	}
+	return decodeNode(key, r.Kvs[0].Value, r.Kvs[0].ModRevision)
+}
+
+// Begin implements [control.Store].
+func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) error {
+	if seen.State != sluice.Connected {
+		return conflict(c)
+	}
+	if err := enoughSpace(s.dir, spaceToWrite); err != nil {
+		return err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	for {
+		c.ID = s.lastID.Add(1)
+		next := control.Node{Value: c.To, State: sluice.Reconfiguring, Change: c.ID}
+		unused := clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)
+		r, err := s.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision)), unused).
+			Then(clientv3.OpPut(vifKey(c.Key), encodeNode(next)), clientv3.OpPut(changeKey(c.ID), encode(c))).
+			Else(clientv3.OpGet(changeKey(c.ID), clientv3.WithCountOnly())).
+			Commit()
+		switch {
+		case err != nil:
+			return s.unanswered(err)
+		case r.Succeeded:
+			return nil
+		case r.Responses[0].GetResponseRange().Count == 0:
+			c.ID = 0
+			return conflict(c)
+		}
+		// Another writer of the same store took the ID; go on after its last.
+		last, err := s.newestID(ctx)
+		if err != nil {
+			return err
+		}
+		s.lastID.CompareAndSwap(c.ID, max(last, c.ID))
+	}
+}
+
+// Finish implements [control.Store].
+func (s *Store) Finish(ctx context.Context, c sluice.Change, seen control.Node) error {
+	next := control.Node{Value: c.To, State: sluice.Connected, Change: c.ID}
+	if c.Result != sluice.Done {
+		next.Value = c.From
+	}
+	if seen.State != sluice.Reconfiguring || seen.Change != c.ID {
+		return conflict(&c)
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	r, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision))).
+		Then(clientv3.OpPut(vifKey(c.Key), encodeNode(next)), clientv3.OpPut(changeKey(c.ID), encode(c))).
+		Commit()
+	if err != nil {
+		return s.unanswered(err)
+	}
+	if !r.Succeeded {
+		return conflict(&c)
+	}
+	if c.ID%tidyEvery == 0 {
+		select {
+		case s.tidy <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func conflict(c *sluice.Change) error {
+	return &sluice.Error{Code: sluice.Conflict,
+		Message: fmt.Sprintf("the settings of %s vif %d were changed in between", c.VM, c.VIF), Try: "look, and ask again"}
+}
+
+// Change implements [control.Store].
+func (s *Store) Change(ctx context.Context, id uint64) (sluice.Change, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	r, err := s.client.Get(ctx, changeKey(id))
+	if err != nil {
+		return sluice.Change{}, s.unanswered(err)
+	}
+	if len(r.Kvs) == 0 {
+		return sluice.Change{}, &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no change %d in the journal", id),
+			Try: "sluice changes, which lists them"}
+	}
+	return decodeChange(changeKey(id), r.Kvs[0].Value)
+}
+
+// Changes implements [control.Store].
+func (s *Store) Changes(ctx context.Context, limit int) ([]sluice.Change, error) {
+	if limit <= 0 {
+		return []sluice.Change{}, nil
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	r, err := s.client.Get(ctx, changePrefix, newestFirst, clientv3.WithPrefix(), clientv3.WithLimit(int64(limit)))
+	if err != nil {
+		return nil, s.unanswered(err)
+	}
+	changes := make([]sluice.Change, 0, len(r.Kvs))
+	for _, kv := range r.Kvs {
+		c, err := decodeChange(string(kv.Key), kv.Value)
+		if err != nil {
+			// One damaged record must not hide the others.
+			s.log.Warn("skipping a journal record", "error", err)
+			continue
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+var newestFirst = clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend)
+
+// newestID is the highest ID in the journal, 0 if it is empty.
+func (s *Store) newestID(ctx context.Context) (uint64, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	r, err := s.client.Get(ctx, changePrefix, newestFirst, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+	if err != nil {
+		return 0, s.unanswered(err)
+	}
+	if len(r.Kvs) == 0 {
+		return 0, nil
+	}
+	var id uint64
+	if _, err := fmt.Sscanf(string(r.Kvs[0].Key), changePrefix+"%020d", &id); err != nil {
+		return 0, corrupt(string(r.Kvs[0].Key), err)
+	}
+	return id, nil
+}
