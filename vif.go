@@ -7,11 +7,11 @@ import (
 
 // VIF is one virtual network interface of a VM, as the inventory knows it.
 type VIF struct {
-	VM     string `json:"vm"`             // the VM's name
-	UUID   string `json:"uuid,omitempty"` // the VM's UUID, where the hypervisor has one
-	Index  int    `json:"vif"`            // 0 is the VM's first interface
-	MAC    string `json:"mac,omitempty"`  // the guest's own MAC, lower case, where an authority names it
-	Device string `json:"device"`         // the host's network device: tap0, vif1.0; reused, so never an identity
+	VM     string `json:"vm"`     // the VM's name
+	UUID   string `json:"uuid"`   // the VM's UUID, where the hypervisor has one
+	Index  int    `json:"vif"`    // 0 is the VM's first interface
+	MAC    string `json:"mac"`    // the guest's own MAC, lower case, where an authority names it
+	Device string `json:"device"` // the host's network device: tap0, vif1.0; reused, so never an identity
 }
 
 // Key is the vif's identity for settings and journal. It belongs to the VM,

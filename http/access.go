@@ -1,0 +1,99 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"sluice"
+)
+
+// access is what a route needs; the rule for each kind of door is in [Server.admit].
+type access int
+
+const (
+	public  access = iota // the page's own files: nothing of the host is in them; TCP only
+	reading               // usage, settings, the journal
+	writing               // anything that changes a host
+)
+
+// pass is what is known of a connection: its door, and the peer on a Unix socket.
+type pass struct {
+	door *Door
+	peer peer
+	err  error // why the peer is not known
+}
+
+type passKey struct{}
+
+// atDoor and withPeer are http.Server's BaseContext and ConnContext.
+func atDoor(l net.Listener) context.Context {
+	d, _ := l.(*Door)
+	return context.WithValue(context.Background(), passKey{}, pass{door: d})
+}
+
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	p, _ := ctx.Value(passKey{}).(pass)
+	p.peer, p.err = peerOf(u)
+	return context.WithValue(ctx, passKey{}, p)
+}
+
+// admit decides whether a request may use a route, and returns who asks, for the journal.
+//
+//	              public   reading                 writing
+//	Unix socket   -        root, group sluice      root, group sluice
+//	loopback      anyone   anyone                  the token
+//	TLS           anyone   the token               the token
+//
+// and on TCP always with this door's own Host and Origin.
+func (s *Server) admit(need access, r *http.Request) (by string, err error) {
+	p, _ := r.Context().Value(passKey{}).(pass)
+	switch {
+	case p.door == nil:
+		return "", &sluice.Error{Code: sluice.Internal, Message: "a connection through no door"}
+	case p.door.unix && p.err != nil:
+		return "", &sluice.Error{Code: sluice.Refused, Message: "the kernel does not say who asks", Err: p.err}
+	case p.door.unix && need == public:
+		return "", noRoute(r)
+	case p.door.unix:
+		return p.peer.admit()
+	}
+	if err := p.door.checkSite(r); err != nil {
+		return "", err
+	}
+	if need == writing || need == reading && p.door.exposed {
+		if given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); !ok || !sameToken(given, s.Token) {
+			return "", &sluice.Error{Code: sluice.Refused, Message: "the daemon's token is missing or wrong", Unchanged: "nothing was changed",
+				Try: "Authorization: Bearer TOKEN, with what the file " + tokenFile + " in the daemon's state directory holds"}
+		}
+		by = "token"
+	}
+	return by, nil
+}
+
+// checkSite refuses requests that another site makes a browser send: by a
+// name rebound to this address (Host), or straight from its page (Origin).
+func (d *Door) checkSite(r *http.Request) error {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !d.knows(r.Host, local) {
+		return &sluice.Error{Code: sluice.Refused, Message: fmt.Sprintf("Host %.80q is not a name of this daemon", r.Host),
+			Unchanged: "nothing was changed", Try: d.URL()}
+	}
+	scheme := "http://"
+	if d.exposed {
+		scheme = "https://"
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		if !strings.EqualFold(origin, scheme+r.Host) {
+			return &sluice.Error{Code: sluice.Refused, Message: fmt.Sprintf("a page of %.80q may not use this daemon", origin),
+				Unchanged: "nothing was changed", Try: "the daemon's own page, " + d.URL()}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+// Package http is the daemon's door: the API of docs/architecture.md over a
+// Unix socket and TCP, its OpenAPI document, live events, metrics, the page,
+// and the client the command line uses.
+//
+// Who may do what is one table ([Server] routes): every route stands beside
+// its access rule. On the Unix socket root and the group "sluice" may do
+// everything, by what the kernel says of the peer. On TCP, loopback unless
+// there is a certificate, reading is free and writing needs the daemon's
+// token; Host and Origin are checked on every request, so that no other page
+// a browser has open can drive the daemon.
+package http
+
+import (
+	"context"
+
+	"sluice"
+	"sluice/control"
+)
+
+// Control takes requests their whole way; see package control.
+type Control interface {
+	// Set makes the change asked for and returns it finished. With DryRun the
+	// change is only checked, and is returned as it would be.
+	Set(ctx context.Context, r control.Request) (sluice.Change, error)
+	// Undo takes change id back by a new change, asked for by the named person.
+	Undo(ctx context.Context, id uint64, by string) (sluice.Change, error)
+	// Change returns one record of the journal.
+	Change(ctx context.Context, id uint64) (sluice.Change, error)
+	// Changes returns the newest records first, at most limit.
+	Changes(ctx context.Context, limit int) ([]sluice.Change, error)
+	// Watch sends every change at every step of its way until ctx ends.
+	Watch(ctx context.Context) <-chan sluice.Change
+}
+
+// Monitor knows usage; see package monitor.
+type Monitor interface {
+	// DataSet is the newest data set.
+	DataSet() sluice.DataSet
+	// Watch sends every data set until ctx ends; a slow reader misses some.
+	Watch(ctx context.Context) <-chan sluice.DataSet
+	// Recent is the past, at most the given number of seconds.
+	Recent(seconds int) Recent
+}
+
+// Doctor says what this host can and cannot do.
+type Doctor interface {
+	Check(ctx context.Context) []Finding
+}
+
+// Recent is the recent past of all vifs, for charts: columns over one axis.
+type Recent struct {
+	At   []int64     `json:"at"` // ms since 1970
+	VIFs []RecentVIF `json:"vifs"`
+}
+
+// RecentVIF is one vif's usage at each time of [Recent].At, in bit/s; null
+// where nothing was measured.
+type RecentVIF struct {
+	Key string     `json:"key"`
+	VM  string     `json:"vm"`
+	VIF int        `json:"vif"`
+	Tx  []*float64 `json:"tx"`
+	Rx  []*float64 `json:"rx"`
+}
+
+// Finding is one thing a host can do, or cannot, and what to do about it.
+type Finding struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+	Try    string `json:"try,omitempty"`
+}
+
+// ChangeRequest is the body of POST /v1/changes. What is absent or null stays
+// as it is.
+type ChangeRequest struct {
+	VM       string         `json:"vm" doc:"The VM's name or UUID"`
+	VIF      int            `json:"vif" minimum:"0" doc:"The index of its interface"`
+	Tx       *control.Patch `json:"tx,omitempty" doc:"What changes of what the VM sends"`
+	Rx       *control.Patch `json:"rx,omitempty" doc:"What changes of what the VM receives"`
+	Revision *uint64        `json:"revision,omitempty" doc:"The revision the asker saw; refused as a conflict if another holds now"`
+	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is the change as it would be"`
+}

@@ -1,0 +1,105 @@
+package http
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sluice"
+)
+
+// meters are the daemon's metrics, in a registry of their own.
+type meters struct {
+	http.Handler
+	monitor  Monitor
+	changes  *prometheus.CounterVec
+	duration prometheus.Histogram
+
+	usage, demand, limit, guarantee, problem *prometheus.Desc
+}
+
+func newMeters(m Monitor) *meters {
+	perDirection := []string{"vm", "vif", "direction"}
+	bits := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("sluice_vif_"+name+"_bits_per_second", help, perDirection, nil)
+	}
+	s := &meters{
+		monitor: m,
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sluice_changes_total",
+			Help: "Requests for change by what became of them: done, undone, or the code of the error."}, []string{"result"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sluice_change_duration_seconds",
+			Help:    "From the request to the answer, of changes that were begun.",
+			Buckets: []float64{.0005, .001, .002, .003, .005, .01, .02, .05, .1, .5, 1, 5}}),
+		usage:     bits("usage", "What passed, by the host's counters; direction as the VM sees it."),
+		demand:    bits("demand", "What was offered or waited for."),
+		limit:     bits("limit", "What it never exceeds; +Inf where there is no limit."),
+		guarantee: bits("guarantee", "What it gets whenever it wants it."),
+		problem: prometheus.NewDesc("sluice_collector_problem", "1 while the collector inside the VM is not heard as it should be.",
+			[]string{"vm", "vif"}, nil),
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(s, s.changes, s.duration, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.Handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+	return s
+}
+
+// observe counts a change when it is finished.
+func (s *meters) observe(c sluice.Change) {
+	if c.Result == sluice.Pending {
+		return
+	}
+	s.changes.WithLabelValues(string(c.Result)).Inc()
+	s.duration.Observe(float64(c.TookNS) / 1e9)
+}
+
+// refused counts a request that no change was begun for.
+func (s *meters) refused(err error) {
+	if code := sluice.CodeOf(err); code != sluice.NotApplied { // that one is in the journal as undone
+		s.changes.WithLabelValues(string(code)).Inc()
+	}
+}
+
+// Describe and Collect make the newest data set metrics, at each scrape.
+func (s *meters) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{s.usage, s.demand, s.limit, s.guarantee, s.problem} {
+		to <- d
+	}
+}
+
+func (s *meters) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, v := range s.monitor.DataSet().VIFs {
+		index := strconv.Itoa(v.Index)
+		for _, d := range sluice.Directions {
+			one := v.Tx
+			if d == sluice.Rx {
+				one = v.Rx
+			}
+			labels := []string{v.VM, index, string(d)}
+			gauge(s.usage, bitsOf(one.Usage), labels...)
+			gauge(s.demand, bitsOf(one.Demand), labels...)
+			gauge(s.limit, bitsOf(one.Limit), labels...)
+			gauge(s.guarantee, bitsOf(one.Guarantee), labels...)
+		}
+		broken := 0.
+		if v.Problem != "" {
+			broken = 1
+		}
+		gauge(s.problem, broken, v.VM, index)
+	}
+}
+
+func bitsOf(r sluice.Rate) float64 {
+	if r == sluice.Unlimited {
+		return math.Inf(1)
+	}
+	return float64(r)
+}

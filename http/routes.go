@@ -1,0 +1,197 @@
+package http
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"sluice"
+	"sluice/control"
+)
+
+// route is one line of the API: who may use it, what it takes and what it answers.
+type route struct {
+	method, pattern string
+	access          access
+	summary         string
+	query           []query
+	in, out         any // a value of the body's type, for the OpenAPI document; nil for none
+	answer          func(r *http.Request, by string) (any, error)
+	stream          http.HandlerFunc // instead of answer, for what is not one JSON value
+}
+
+// query is an integer of a route's query string.
+type query struct {
+	name               string
+	fallback, min, max int
+}
+
+var (
+	limit   = query{"limit", 50, 1, 1000}
+	seconds = query{"seconds", 120, 1, 3600}
+)
+
+// routes is the API, whole.
+func (s *Server) routes(live *events, meters *meters) ([]route, error) {
+	page, err := newPage(s.Page)
+	if err != nil {
+		return nil, err
+	}
+	var document []byte // of this table, therefore after it
+	openapi := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		http.ServeContent(w, r, "", noTime, bytes.NewReader(document))
+	}
+	unknown := func(r *http.Request, _ string) (any, error) { return nil, noRoute(r) }
+	table := []route{
+		{"GET", "/v1/vifs", reading, "Every vif's usage, demand and allocation", nil, nil, []sluice.VIFStatus{}, s.vifs, nil},
+		{"GET", "/v1/vms/{vm}", reading, "The vifs of one VM, by its name or UUID", nil, nil, []sluice.VIFStatus{}, s.vm, nil},
+		{"POST", "/v1/changes", writing, "Change what a vif may use; answers when it is finished", nil, ChangeRequest{}, sluice.Change{}, s.set, nil},
+		{"GET", "/v1/changes", reading, "The journal, newest first", []query{limit}, nil, []sluice.Change{}, s.changes, nil},
+		{"GET", "/v1/changes/{id}", reading, "One change and all that became of it", nil, nil, sluice.Change{}, s.change, nil},
+		{"POST", "/v1/changes/{id}/undo", writing, "Take a change back; answers with the change that did", nil, nil, sluice.Change{}, s.undo, nil},
+		{"GET", "/v1/recent", reading, "The recent past, for charts", []query{seconds}, nil, Recent{}, s.recent, nil},
+		{"GET", "/v1/doctor", reading, "What this host can and cannot do", nil, nil, []Finding{}, s.doctor, nil},
+		{"GET", "/v1/events", reading, "Server-sent events: dataset at every tick, change at every step of one", nil, nil, nil, nil, live.ServeHTTP},
+		{"GET", "/metrics", reading, "Metrics for Prometheus", nil, nil, nil, nil, meters.ServeHTTP},
+		{"GET", "/openapi.json", reading, "This document", nil, nil, nil, nil, openapi},
+		{"GET", "/", public, "The page", nil, nil, nil, nil, page.ServeHTTP},
+		{"", "/", reading, "Any other method", nil, nil, nil, unknown, nil}, // for GET the page says it
+	}
+	document, err = json.MarshalIndent(describe(table), "", "  ")
+	return table, err
+}
+
+func (s *Server) vifs(*http.Request, string) (any, error) {
+	vifs := s.Monitor.DataSet().VIFs
+	if vifs == nil {
+		vifs = []sluice.VIFStatus{}
+	}
+	return vifs, nil
+}
+
+func (s *Server) vm(r *http.Request, _ string) (any, error) {
+	name := r.PathValue("vm")
+	var found []sluice.VIFStatus
+	for _, v := range s.Monitor.DataSet().VIFs {
+		if v.VM == name || v.UUID == name && name != "" {
+			found = append(found, v)
+		}
+	}
+	if found == nil {
+		return nil, &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no VM %.80q on this host", name), Try: "sluice list names them"}
+	}
+	return found, nil
+}
+
+func (s *Server) set(r *http.Request, by string) (any, error) {
+	var in ChangeRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	// A change begun is finished, whether its asker waits for it or not.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
+	defer stop()
+	return s.Control.Set(ctx, control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx,
+		Revision: in.Revision, By: by, DryRun: in.DryRun})
+}
+
+func (s *Server) undo(r *http.Request, by string) (any, error) {
+	id, err := changeID(r)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
+	defer stop()
+	return s.Control.Undo(ctx, id, by)
+}
+
+func (s *Server) changes(r *http.Request, _ string) (any, error) {
+	n, err := limit.of(r)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.Control.Changes(r.Context(), n)
+	if all == nil {
+		all = []sluice.Change{}
+	}
+	return all, err
+}
+
+func (s *Server) change(r *http.Request, _ string) (any, error) {
+	id, err := changeID(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.Control.Change(r.Context(), id)
+}
+
+func (s *Server) recent(r *http.Request, _ string) (any, error) {
+	n, err := seconds.of(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.Monitor.Recent(n), nil
+}
+
+func (s *Server) doctor(r *http.Request, _ string) (any, error) {
+	return s.Doctor.Check(r.Context()), nil
+}
+
+// decode reads the one JSON object a request's body must be.
+func decode(r *http.Request, into any) error {
+	if ct := r.Header.Get("Content-Type"); ct != "" {
+		if kind, _, err := mime.ParseMediaType(ct); err != nil || kind != "application/json" {
+			return badBody(fmt.Sprintf("its Content-Type is %.80q", ct), nil)
+		}
+	}
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		var told *sluice.Error
+		if errors.As(err, &told) {
+			return told // a rate says best itself what is wrong with it
+		}
+		return badBody("it cannot be read as one", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return badBody("more follows it", nil)
+	}
+	return nil
+}
+
+func badBody(why string, err error) error {
+	return &sluice.Error{Code: sluice.Invalid, Message: "the body must be one JSON object, and " + why, Unchanged: "nothing was changed",
+		Try: "Content-Type: application/json and the fields of /openapi.json", Err: err}
+}
+
+func changeID(r *http.Request) (uint64, error) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil || id == 0 {
+		return 0, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%.40q is not the number of a change", r.PathValue("id")), Try: "sluice changes lists them"}
+	}
+	return id, nil
+}
+
+// of reads the query from a request, or its fallback.
+func (q query) of(r *http.Request) (int, error) {
+	s := r.URL.Query().Get(q.name)
+	if s == "" {
+		return q.fallback, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < q.min || n > q.max {
+		return 0, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%s is %.40q", q.name, s), Try: fmt.Sprintf("a number from %d to %d", q.min, q.max)}
+	}
+	return n, nil
+}
+
+func noRoute(r *http.Request) error {
+	return &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no %s %.80q here", r.Method, r.URL.Path), Try: "/openapi.json names all there is"}
+}
