@@ -1,0 +1,95 @@
+// The daemon's HTTP API, as this page uses it.
+
+import type { Change, Direction, Problem, Recent } from './wire';
+
+/** Every failed request throws a Failure: what was wrong, what stayed, what to try. */
+export class Failure extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.message);
+  }
+
+  /** Whether a token would help. */
+  get wantsToken(): boolean {
+    return this.problem.code === 'refused' && /token|authorization/i.test(`${this.problem.message} ${this.problem.try ?? ''}`);
+  }
+}
+
+export interface ChangeRequest {
+  vm: string;
+  vif: number;
+  tx?: { limit: number | 'unlimited' };
+  rx?: { limit: number | 'unlimited' };
+  revision: number;
+}
+
+/** requestFor asks for another limit of one direction. */
+export function requestFor(vm: string, vif: number, d: Direction, limit: number, revision: number): ChangeRequest {
+  return { vm, vif, [d]: { limit: limit === Infinity ? 'unlimited' : limit }, revision };
+}
+
+const answerTime = 30_000; // ms; a change has its own, shorter limit in the daemon
+
+export class API {
+  constructor(private readonly token: () => string) {}
+
+  recent(seconds: number): Promise<Recent> {
+    return this.json('GET', `v1/recent?seconds=${seconds}`);
+  }
+
+  changes(limit: number): Promise<Change[]> {
+    return this.json('GET', `v1/changes?limit=${limit}`);
+  }
+
+  set(request: ChangeRequest): Promise<Change> {
+    return this.json('POST', 'v1/changes', request);
+  }
+
+  undo(id: number): Promise<Change> {
+    return this.json('POST', `v1/changes/${id}/undo`);
+  }
+
+  /** events opens the stream of server-sent events. */
+  async events(lastID: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const headers: Record<string, string> = { Accept: 'text/event-stream' };
+    if (lastID) headers['Last-Event-ID'] = lastID;
+    const answer = await this.send('GET', 'v1/events', { headers, signal });
+    if (!answer.body) throw new Failure({ code: 'internal', message: 'the daemon sent an empty stream' });
+    return answer.body;
+  }
+
+  private async json<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const init: RequestInit = { signal: AbortSignal.timeout(answerTime) };
+    if (body !== undefined) {
+      init.headers = { 'Content-Type': 'application/json' };
+      init.body = JSON.stringify(body);
+    }
+    const answer = await this.send(method, path, init);
+    return (await answer.json()) as T;
+  }
+
+  private async send(method: string, path: string, init: RequestInit): Promise<Response> {
+    const headers = new Headers(init.headers);
+    const token = this.token();
+    if (token) headers.set('Authorization', `Bearer ${token}`);
+    let answer: Response;
+    try {
+      answer = await fetch(path, { ...init, method, headers, cache: 'no-store' });
+    } catch (e) {
+      if (init.signal?.aborted && method === 'GET') throw e;
+      const sent = method === 'GET' ? {} : { unchanged: 'whether it was changed shows when the daemon answers again' };
+      throw new Failure({ code: 'unavailable', message: 'the daemon does not answer', ...sent, try: 'again when this page says Live' });
+    }
+    if (!answer.ok) throw new Failure(await problemOf(answer));
+    return answer;
+  }
+}
+
+async function problemOf(answer: Response): Promise<Problem> {
+  try {
+    const p = (await answer.json()) as Partial<Problem>;
+    if (typeof p.message === 'string' && typeof p.code === 'string') return p as Problem;
+  } catch {
+    // not ours: something between this page and the daemon answered
+  }
+  return { code: 'internal', message: `${answer.url} answered ${answer.status} ${answer.statusText}`.trim(), try: "see the daemon's log" };
+}

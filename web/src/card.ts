@@ -1,0 +1,151 @@
+// One vif: its two directions, what is wrong with it, and the last change's way.
+
+import { h, icon } from './dom';
+import type { Model, VIF } from './model';
+import type { Palette } from './palette';
+import { type Frame, Pane } from './pane';
+import { readable } from './rate';
+import { directions, type Problem } from './wire';
+import { differences, formatMS, steps } from './way';
+import { inWords, type Writer } from './writer';
+
+/** A Card is an empty shell of the right size until it comes near the screen. */
+export class Card {
+  readonly element: HTMLElement;
+  private readonly name = h('h3');
+  private readonly badges = h('ul', { class: 'badges' });
+  private readonly panes = h('div', { class: 'panes' });
+  private readonly outcome = h('div', { class: 'outcome' });
+  private inside: Pane[] = [];
+  private told = ''; // what outcome shows
+  private badged = '';
+
+  constructor(
+    readonly v: VIF,
+    private readonly model: Model,
+    private readonly writer: Writer,
+    private readonly alone: () => boolean, // whether its VM has no other vif here
+  ) {
+    this.element = h('article', { class: 'card', 'data-key': v.key }, h('header', {}, this.name, this.badges), this.panes, this.outcome);
+    this.title();
+  }
+
+  get mounted(): boolean {
+    return this.inside.length > 0;
+  }
+
+  get busy(): boolean {
+    return this.inside.some((p) => p.busy) || this.element.contains(document.activeElement);
+  }
+
+  mount(palette: Palette): void {
+    if (this.mounted) return;
+    this.inside = directions.map((d) => new Pane(this.v, d, this.model, this.writer, palette, this.panes, (p) => {
+      this.v.problem = p;
+      this.showOutcome();
+    }));
+    this.update();
+  }
+
+  unmount(): void {
+    if (this.busy) return;
+    for (const p of this.inside) p.destroy();
+    this.inside = [];
+  }
+
+  update(): void {
+    this.title();
+    if (!this.mounted) return;
+    for (const p of this.inside) p.update();
+    this.showBadges();
+    this.showOutcome();
+  }
+
+  frame(f: Frame): boolean {
+    let drew = false;
+    for (const p of this.inside) drew = p.frame(f) || drew;
+    return drew;
+  }
+
+  resize(): void {
+    for (const p of this.inside) p.resize();
+  }
+
+  recolour(p: Palette): void {
+    for (const pane of this.inside) pane.recolour(p);
+  }
+
+  private title(): void {
+    const s = this.v.status;
+    const rest = `vif ${s.vif} · ${s.device}`;
+    if (this.name.dataset['shown'] === `${s.vm} ${rest} ${this.alone()}`) return;
+    this.name.dataset['shown'] = `${s.vm} ${rest} ${this.alone()}`;
+    const vm = h('span', { class: 'vm', title: s.uuid ?? s.vm }, s.vm);
+    const detail = h('span', { class: 'device', title: s.mac ?? '' }, rest);
+    this.name.replaceChildren(vm, ' ', detail);
+    this.name.classList.toggle('sibling', !this.alone());
+  }
+
+  private showBadges(): void {
+    const s = this.v.status;
+    const badges: [kind: string, text: string, title: string][] = [];
+    if (s.state !== 'Connected') badges.push(['busy', s.state, 'The driver layer is at work on a change']);
+    if (s.guest?.disagrees)
+      badges.push(['warn', 'guest disagrees', `The VM's own collector says tx ${readable(s.guest.tx).join(' ')}, rx ${readable(s.guest.rx).join(' ')}. The host's counters are shown.`]);
+    if (s.problem) badges.push(['warn', 'collector not heard', s.problem]);
+    else if (s.source === 'host') badges.push(['quiet', 'host counters', "This VM has no collector; the host's counters are shown."]);
+    const now = JSON.stringify(badges);
+    if (now === this.badged) return;
+    this.badged = now;
+    this.badges.replaceChildren(...badges.map(([kind, text, title]) => h('li', { class: kind, title, tabindex: 0, 'aria-label': `${text}: ${title}` }, text)));
+  }
+
+  private showOutcome(): void {
+    const { problem, change } = this.v;
+    const undone = this.model.changes.some((c) => c.undoes === change?.id && c.result === 'done');
+    const now = JSON.stringify([problem, change?.id, change?.result, change?.states, undone]);
+    if (now === this.told) return;
+    this.told = now;
+    this.outcome.classList.toggle('failed', !!problem);
+    if (problem) this.outcome.replaceChildren(...this.problem(problem));
+    else if (change) this.outcome.replaceChildren(...this.way(undone));
+    else this.outcome.replaceChildren(h('p', { class: 'hint' }, 'Drag a gate, or type a limit.'));
+  }
+
+  private problem(p: Problem): Node[] {
+    const words = h('p', { class: 'problem' }, h('strong', {}, sentence(p.message)));
+    if (p.unchanged) words.append(' ', sentence(p.unchanged));
+    if (p.try) words.append(' ', h('span', { class: 'try' }, 'Try: ', p.try));
+    words.title = inWords(p);
+    const close = h('button', { class: 'plain', title: 'Close', 'aria-label': 'Close this message', click: () => {
+      this.v.problem = undefined;
+      this.showOutcome();
+    } }, icon('M4 4l8 8M12 4l-8 8'));
+    return [words, close];
+  }
+
+  /** way is the change's path through the back-end's states. */
+  private way(undone: boolean): Node[] {
+    const c = this.v.change;
+    if (!c) return [];
+    const path = h('ol', { class: 'way', 'aria-label': 'the states it went through' });
+    for (const s of steps(c)) path.append(h('li', { class: s.state.toLowerCase() }, h('span', { class: 'state' }, s.state), h('span', { class: 'ms' }, formatMS(s.ms))));
+    const said = c.result === 'pending' ? 'under way' : c.result === 'undone' ? `undone: ${c.error ?? ''}` : c.verified ? 'verified' : 'done';
+    const words = h('p', { class: 'what' }, h('span', { class: 'difference' }, differences(c)), h('span', { class: `result ${c.result}` }, said));
+    const children: Node[] = [h('div', {}, words, path)];
+    if (c.result === 'done' && !undone) {
+      const button = h('button', { class: 'undo', click: () => {
+        button.disabled = true;
+        void this.writer.undo(c).finally(() => (button.disabled = false));
+      } }, 'Undo');
+      button.setAttribute('aria-label', `Undo ${differences(c)} of ${c.vm} vif ${c.vif}`);
+      children.push(button);
+    }
+    return children;
+  }
+}
+
+function sentence(s: string): string {
+  const text = s[0]?.toUpperCase() + s.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}

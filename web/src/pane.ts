@@ -1,0 +1,177 @@
+// One direction of one vif: what passes, its chart, its limit as a gate and as a number.
+
+import { Chart } from './chart';
+import { h, icon, setText } from './dom';
+import { Gate } from './gate';
+import { spanMS, type Model, type VIF } from './model';
+import type { Palette } from './palette';
+import { formatRate, parseLimit, readable } from './rate';
+import { glide, wantedTop } from './scale';
+import { type Direction, limitOf, type Problem } from './wire';
+import { baseOf, type Base, type Writer } from './writer';
+
+/** Where a limit may be dragged to when nobody said what the link carries. */
+const farCeiling = 400e9;
+const gutter = 84; // px, the gate's post
+
+export interface Frame {
+  edge: number; // the daemon's time at the charts' right end, ms
+  ms: number; // since the frame before
+  still: boolean; // the person asked for less motion
+}
+
+export class Pane {
+  readonly element: HTMLElement;
+  private readonly chart: Chart;
+  private readonly gate: Gate;
+  private readonly number = h('b');
+  private readonly unit = h('span', { class: 'unit' });
+  private readonly field: HTMLInputElement;
+  private readonly lift: HTMLButtonElement;
+  private readonly context = h('p', { class: 'context' });
+  private base: Base | undefined; // when the person took the line up
+  private top = 0;
+  private wanted = 0;
+  private drawn = NaN; // the edge drawn last
+  private dirty = true;
+
+  constructor(
+    private readonly v: VIF,
+    private readonly d: Direction,
+    private readonly model: Model,
+    private readonly writer: Writer,
+    palette: Palette,
+    host: HTMLElement,
+    private readonly complain: (p: Problem | undefined) => void,
+  ) {
+    const name = `${v.status.vm} vif ${v.status.vif} ${d} limit`;
+    this.field = h('input', {
+      'aria-label': `${name}, as a number`,
+      autocomplete: 'off',
+      spellcheck: 'false',
+      focus: () => this.field.select(),
+      input: () => this.field.classList.remove('wrong'),
+      blur: () => this.showLimit(),
+      keydown: (e: KeyboardEvent) => {
+        if (e.key === 'Enter') this.typed();
+        if (e.key === 'Escape') this.field.blur();
+      },
+    });
+    this.lift = h('button', { class: 'lift', title: `Lift the ${d} limit`, 'aria-label': `Lift the ${name}`, click: () => this.apply(Infinity, baseOf(v)) }, icon('M4 4l8 8M12 4l-8 8'));
+    const plot = h('div', { class: 'plot' });
+    this.element = h('section', { class: `pane ${d}`, 'aria-label': `${v.status.vm} vif ${v.status.vif} ${d}` },
+      h('header', {},
+        h('p', { class: 'usage' }, h('span', { class: 'direction' }, d, h('span', { class: 'verb' }, d === 'tx' ? 'sends' : 'receives')), this.number, this.unit),
+        h('label', { class: 'limit' }, h('span', {}, 'limit'), this.field, this.lift),
+      ),
+      plot,
+      this.context,
+    );
+    host.append(this.element); // the chart asks for its size
+    this.chart = new Chart(plot, d, palette, gutter);
+    this.gate = new Gate(this.chart.over, name, {
+      begin: () => (this.base = baseOf(v)),
+      preview: (limit) => this.preview(limit),
+      commit: (limit) => this.apply(limit, this.base ?? baseOf(v)),
+    });
+    this.update();
+    this.top = this.wanted;
+  }
+
+  /** Whether the person is at work here, so that it must stay where it is. */
+  get busy(): boolean {
+    return this.gate.held || this.gate.asking || this.element.contains(document.activeElement);
+  }
+
+  /** update takes over what the newest data set or change said. */
+  update(): void {
+    const s = this.v.status[this.d];
+    const [n, unit] = readable(s.usage);
+    setText(this.number, n);
+    setText(this.unit, unit);
+    const limit = limitOf(s.limit);
+    this.lift.hidden = limit === Infinity;
+    this.showLimit();
+    this.chart.marks = { capacity: this.model.capacity[this.d], guarantee: s.guarantee };
+    this.gate.set(limit, this.ceiling);
+    const since = this.model.timeline.last - spanMS;
+    const lines = this.v.lines[this.d];
+    this.chart.load(this.model.timeline, lines, since - 2 * this.model.interval);
+    this.wanted = wantedTop(this.wanted, this.model.timeline.peak(lines.usage, since), limit);
+    this.dirty = true;
+  }
+
+  /** frame moves the chart on; it returns whether there was anything to draw. */
+  frame(f: Frame): boolean {
+    const before = this.top;
+    if (this.gate.held) this.top = this.gate.underHand(this.top, f.ms);
+    else if (!this.gate.asking) this.top = f.still ? this.wanted : glide(this.top, this.wanted, f.ms);
+    if (!this.dirty && this.top === before && Math.abs(f.edge - this.drawn) < this.chart.grain) return false;
+    this.chart.draw(f.edge, this.top);
+    this.gate.place(this.top, this.chart.height, this.v.status[this.d].usage);
+    this.drawn = f.edge;
+    this.dirty = false;
+    return true;
+  }
+
+  resize(): void {
+    this.chart.resize();
+    this.dirty = true;
+  }
+
+  recolour(p: Palette): void {
+    this.chart.recolour(p);
+    this.dirty = true;
+  }
+
+  destroy(): void {
+    this.chart.destroy();
+    this.element.remove();
+  }
+
+  private get ceiling(): number {
+    const c = this.model.capacity[this.d];
+    return c === Infinity ? farCeiling : c;
+  }
+
+  private showLimit(): void {
+    if (document.activeElement === this.field || this.field.classList.contains('wrong')) return;
+    const text = formatRate(limitOf(this.v.status[this.d].limit));
+    if (this.field.value !== text) this.field.value = text;
+  }
+
+  private typed(): void {
+    const limit = parseLimit(this.field.value);
+    if (typeof limit !== 'number') {
+      this.field.classList.add('wrong');
+      const said = `${this.v.status.vm} vif ${this.v.status.vif} keeps its ${this.d} limit of ${formatRate(limitOf(this.v.status[this.d].limit))}`;
+      this.complain({ unchanged: said, ...limit });
+      return;
+    }
+    this.field.blur();
+    if (limit === limitOf(this.v.status[this.d].limit)) return this.complain(undefined);
+    void this.apply(limit, baseOf(this.v));
+  }
+
+  private async apply(limit: number, base: Base): Promise<void> {
+    this.complain(undefined);
+    this.gate.send(limit);
+    try {
+      await this.writer.limit(this.v, this.d, limit, base);
+    } finally {
+      this.base = undefined;
+      this.gate.done();
+    }
+  }
+
+  /** preview says what a limit would mean beside the neighbours. */
+  private preview(limit: number | undefined): void {
+    this.element.classList.toggle('asking', limit !== undefined);
+    if (limit === undefined) return setText(this.context, '');
+    const others = Math.max(0, this.model.sum[this.d] - this.v.status[this.d].usage);
+    const capacity = this.model.capacity[this.d];
+    const link = capacity === Infinity ? '' : ` of the link's ${readable(capacity).join(' ')}`;
+    const verb = this.d === 'tx' ? 'send' : 'receive';
+    setText(this.context, `${limit === Infinity ? 'No limit' : readable(limit).join(' ')} · the others ${verb} ${readable(others).join(' ')}${link}`);
+  }
+}

@@ -1,0 +1,84 @@
+// The words on the wire, as docs/architecture.md and the root package's JSON tags say them.
+// Rates are bit/s; null is none.
+
+export type Direction = 'tx' | 'rx';
+export const directions: readonly Direction[] = ['tx', 'rx'];
+
+export interface DirectionStatus {
+  usage: number;
+  demand: number;
+  limit: number | null;
+  guarantee: number;
+  weight: number;
+  priority?: number;
+}
+
+export interface VIFStatus {
+  vm: string;
+  uuid?: string;
+  vif: number;
+  mac?: string;
+  device: string;
+  source: 'guest' | 'host';
+  state: string;
+  revision: number;
+  tx: DirectionStatus;
+  rx: DirectionStatus;
+  guest?: { tx: number; rx: number; at: string; disagrees?: boolean };
+  problem?: string;
+}
+
+export interface DataSet {
+  at: string;
+  interval_ns: number;
+  capacity: Record<Direction, number | null>;
+  vifs: VIFStatus[] | null;
+}
+
+export interface Allocation {
+  guarantee: number;
+  limit: number | null;
+  weight: number;
+  priority?: number;
+}
+
+export interface Change {
+  id: number;
+  vm: string;
+  vif: number;
+  key: string;
+  device: string;
+  by: string;
+  at: string;
+  from: Record<Direction, Allocation>;
+  to: Record<Direction, Allocation>;
+  result: 'pending' | 'done' | 'undone';
+  verified: boolean;
+  states: { state: string; at: string }[] | null;
+  took_ns: number;
+  error?: string;
+  undoes?: number;
+}
+
+export interface Recent {
+  at: number[] | null; // ms
+  vifs: { key: string; vm: string; vif: number; tx: (number | null)[]; rx: (number | null)[] }[] | null;
+}
+
+/** A failure told to a person. */
+export interface Problem {
+  code: string;
+  message: string;
+  unchanged?: string;
+  try?: string;
+}
+
+/** keyOf is a vif's identity, as sluice.VIF.Key makes it. */
+export function keyOf(v: Pick<VIFStatus, 'vm' | 'uuid' | 'vif' | 'mac'>): string {
+  return `${v.uuid || v.vm}/${v.mac || v.vif}`;
+}
+
+/** limitOf reads a limit of the wire: none is Infinity from here on. */
+export function limitOf(limit: number | null): number {
+  return limit ?? Infinity;
+}
