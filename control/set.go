@@ -239,9 +239,9 @@ func (c *Control) Changes(ctx context.Context, limit int) ([]sluice.Change, erro
 	return c.Store.Changes(ctx, limit)
 }
 
-// Subscribe sends every change at every step of its way until ctx ends, then
+// Watch sends every change at every step of its way until ctx ends, then
 // closes the channel. Who reads too slowly misses the oldest steps.
-func (c *Control) Subscribe(ctx context.Context) <-chan sluice.Change { return c.hub.subscribe(ctx) }
+func (c *Control) Watch(ctx context.Context) <-chan sluice.Change { return c.hub.subscribe(ctx) }
 
 func (p *Patch) empty() bool { return p == nil || *p == Patch{} }
 

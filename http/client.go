@@ -66,13 +66,13 @@ func (c *Client) Change(ctx context.Context, id uint64) (sluice.Change, error) {
 }
 
 // Recent returns the past, at most the given number of seconds.
-func (c *Client) Recent(ctx context.Context, seconds int) (Recent, error) {
-	return call[Recent](ctx, c, "GET", fmt.Sprintf("/v1/recent?seconds=%d", seconds), nil)
+func (c *Client) Recent(ctx context.Context, seconds int) (sluice.Recent, error) {
+	return call[sluice.Recent](ctx, c, "GET", fmt.Sprintf("/v1/recent?seconds=%d", seconds), nil)
 }
 
 // Doctor returns what the daemon's host can and cannot do.
-func (c *Client) Doctor(ctx context.Context) ([]Finding, error) {
-	return call[[]Finding](ctx, c, "GET", "/v1/doctor", nil)
+func (c *Client) Doctor(ctx context.Context) ([]sluice.Finding, error) {
+	return call[[]sluice.Finding](ctx, c, "GET", "/v1/doctor", nil)
 }
 
 // Watch calls either function with each data set and each step of a change,

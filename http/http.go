@@ -39,36 +39,12 @@ type Monitor interface {
 	// Watch sends every data set until ctx ends; a slow reader misses some.
 	Watch(ctx context.Context) <-chan sluice.DataSet
 	// Recent is the past, at most the given number of seconds.
-	Recent(seconds int) Recent
+	Recent(seconds int) sluice.Recent
 }
 
 // Doctor says what this host can and cannot do.
 type Doctor interface {
-	Check(ctx context.Context) []Finding
-}
-
-// Recent is the recent past of all vifs, for charts: columns over one axis.
-type Recent struct {
-	At   []int64     `json:"at"` // ms since 1970
-	VIFs []RecentVIF `json:"vifs"`
-}
-
-// RecentVIF is one vif's usage at each time of [Recent].At, in bit/s; null
-// where nothing was measured.
-type RecentVIF struct {
-	Key string     `json:"key"`
-	VM  string     `json:"vm"`
-	VIF int        `json:"vif"`
-	Tx  []*float64 `json:"tx"`
-	Rx  []*float64 `json:"rx"`
-}
-
-// Finding is one thing a host can do, or cannot, and what to do about it.
-type Finding struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
-	Try    string `json:"try,omitempty"`
+	Check(ctx context.Context) []sluice.Finding
 }
 
 // ChangeRequest is the body of POST /v1/changes. What is absent or null stays

@@ -80,10 +80,10 @@ func (u usage) DataSet() sluice.DataSet {
 	return sluice.DataSet{At: time.Unix(1, 0).UTC(), Interval: time.Second, VIFs: []sluice.VIFStatus{web}}
 }
 func (u usage) Watch(context.Context) <-chan sluice.DataSet { return u.datasets }
-func (u usage) Recent(seconds int) Recent                   { return Recent{At: make([]int64, seconds)} }
+func (u usage) Recent(seconds int) sluice.Recent            { return sluice.Recent{At: make([]int64, seconds)} }
 
-func (h *host) Check(context.Context) []Finding {
-	return []Finding{{Name: "htb", OK: true, Detail: "sch_htb is there"}}
+func (h *host) Check(context.Context) []sluice.Finding {
+	return []sluice.Finding{{Name: "htb", OK: true, Detail: "sch_htb is there"}}
 }
 
 const testToken = "LET-ME-IN"
