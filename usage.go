@@ -56,3 +56,23 @@ type DataSet struct {
 	Capacity Capacity      `json:"capacity"`
 	VIFs     []VIFStatus   `json:"vifs"`
 }
+
+// HostCounters are the host kernel's totals of one vif's device, 64 bits
+// wide. Directions are the VM's.
+type HostCounters struct {
+	// Epoch names what counted, such as the device's ifindex and whether a
+	// shaper stood in the way. Totals of two epochs are never compared.
+	Epoch     uint64
+	Tx, Rx    Counters // what passed, after shaping
+	TxOffered uint64   // bytes that came to the shaper; 0 where only Tx is known
+	RxOffered uint64
+	TxBacklog uint64 // bytes that wait in the queue now
+	RxBacklog uint64
+}
+
+// Setting is what holds for one vif, as usage is shown beside it.
+type Setting struct {
+	Value    Allocations
+	State    State
+	Revision uint64 // of the device store; 0 if nothing was ever set
+}
