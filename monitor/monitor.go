@@ -100,10 +100,11 @@ func (m *Monitor) Run(ctx context.Context) error {
 	ticker := time.NewTicker(m.Interval)
 	defer ticker.Stop()
 	for {
+		last := time.Now()
 		m.pulling.sync(ctx, &wg, m.Guests())
 		m.tick(ctx)
 		// A tick that comes right after a late one would measure too short a time.
-		for last := time.Now(); ; {
+		for {
 			select {
 			case <-ctx.Done():
 				return nil

@@ -180,11 +180,11 @@ func (one *puller) take(got sluice.Samples, began, now time.Time) error {
 		if s.ID <= one.after {
 			return fmt.Errorf("sample %d came after sample %d", s.ID, one.after)
 		}
+		one.after = s.ID // a bad sample is not asked for again
 		nics, err := nicsOf(s)
 		if err != nil {
 			return err
 		}
-		one.after = s.ID
 		if one.caughtUp {
 			one.join(s, nics, now)
 			if one.gather.span >= stretch {
