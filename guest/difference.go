@@ -26,8 +26,8 @@ func difference(from, to reading) (sluice.Sample, bool) {
 		if before == nil {
 			continue
 		}
-		tx, okTx := passed(before.tx, n.tx)
-		rx, okRx := passed(before.rx, n.rx)
+		tx, okTx := passed(before.tx, n.tx, maxBytes(span))
+		rx, okRx := passed(before.rx, n.rx, maxBytes(span))
 		if okTx && okRx {
 			s.NICs = append(s.NICs, sluice.NICUsage{Name: n.name, MAC: n.mac, Tx: tx, Rx: rx})
 		}
@@ -52,8 +52,9 @@ func find(nics []nic, n nic, place int) *nic {
 // passed is what one direction's counters went forward by. A counter that
 // went back has wrapped, at 32 or at 64 bits, or was reset: a wrap leaves the
 // other counter going forward, by an amount that fits; a reset takes both
-// back. It reports false when in doubt, as a guess could be a false spike.
-func passed(from, to sluice.Counters) (sluice.Counters, bool) {
+// back. It reports false when in doubt, or beyond most, as a guess could be a
+// false spike.
+func passed(from, to sluice.Counters, most uint64) (sluice.Counters, bool) {
 	d := sluice.Counters{Bytes: to.Bytes - from.Bytes, Packets: to.Packets - from.Packets}
 	bytesBack, packetsBack := to.Bytes < from.Bytes, to.Packets < from.Packets
 	switch {
@@ -73,7 +74,7 @@ func passed(from, to sluice.Counters) (sluice.Counters, bool) {
 	if to.Dropped >= from.Dropped {
 		d.Dropped = to.Dropped - from.Dropped
 	}
-	return d, d.Bytes <= maxCount && d.Packets <= maxCount && d.Dropped <= maxCount
+	return d, max(d.Bytes, d.Packets, d.Dropped) <= most
 }
 
 // wrapped is the way from a counter's value to a lower one across its end.

@@ -24,5 +24,4 @@ const (
 	maxNICs   = 64                    // interfaces in one sample
 	maxTotal  = 2000                  // interfaces in one answer, so that it stays under maxAnswer
 	maxAnswer = 1 << 20               // bytes of one answer
-	maxCount  = 1 << 53               // bytes or packets in one sample; what JSON's numbers carry exactly
 )

@@ -59,6 +59,8 @@ func (s *sampler) sample() (sluice.Sample, bool) {
 		return sluice.Sample{}, false
 	}
 	sample, ok := difference(s.last, now)
-	s.last = now
+	if ok || now.at-s.last.at > maxSpan {
+		s.last = now
+	}
 	return sample, ok
 }
