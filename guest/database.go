@@ -267,12 +267,6 @@ func addNICs(ctx context.Context, tx *sql.Tx, got *sluice.Samples) error {
 	return rows.Err()
 }
 
-// newest returns the ID of the newest sample, 0 if there is none.
-func newest(ctx context.Context, db *sql.DB) (id uint64, err error) {
-	err = db.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM sample").Scan(&id)
-	return id, err
-}
-
 // close lets go of the files; the log goes into the database.
 func (d *database) close() {
 	if d.read != nil {

@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"sluice"
@@ -28,23 +30,21 @@ type hostPort struct {
 	timer *time.Timer // hangs up when nobody pulls
 }
 
-// take returns the connection, for the caller alone.
-func (h *hostPort) take(ctx context.Context) (net.Conn, *bufio.Reader, error) {
+// take returns the connection, for the caller alone, and whether it was used before.
+func (h *hostPort) take(ctx context.Context) (conn net.Conn, lines *bufio.Reader, used bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.timer != nil {
 		h.timer.Stop()
 	}
 	if h.conn != nil {
-		conn, lines := h.conn, h.lines
-		h.conn, h.lines = nil, nil
-		return conn, lines, nil
+		conn, lines, h.conn, h.lines = h.conn, h.lines, nil, nil
+		return conn, lines, true, nil
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", h.path)
-	if err != nil {
-		return nil, nil, err
+	if conn, err = new(net.Dialer).DialContext(ctx, "unix", h.path); err != nil {
+		return nil, nil, false, err
 	}
-	return conn, bufio.NewReaderSize(conn, 4<<10), nil
+	return conn, bufio.NewReaderSize(conn, 4<<10), false, nil
 }
 
 // put gives it back for the next pull.
@@ -68,7 +68,7 @@ func (h *hostPort) hangUp() {
 }
 
 func (h *hostPort) pull(ctx context.Context, after uint64, limit int) (sluice.Samples, error) {
-	conn, lines, err := h.take(ctx)
+	conn, lines, used, err := h.take(ctx)
 	if err != nil {
 		return sluice.Samples{}, err
 	}
@@ -76,8 +76,11 @@ func (h *hostPort) pull(ctx context.Context, after uint64, limit int) (sluice.Sa
 	got, err := exchange(conn, lines, request{Nonce: rand.Text(), After: after, Limit: limit})
 	if !stop() || err != nil { // too late, or out of step: the next begins anew
 		conn.Close()
-		if err == nil {
-			err = context.Cause(ctx)
+		if ctx.Err() != nil {
+			return got, ctx.Err()
+		}
+		if used && (errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
+			return h.pull(ctx, after, limit) // QEMU began anew since the last pull
 		}
 		return got, err
 	}

@@ -122,6 +122,9 @@ func (p *Port) answer(ctx context.Context, port portFile) error {
 		if json.Unmarshal(line, &r) != nil || r.Nonce == "" || len(r.Nonce) > 64 {
 			continue // the rest of something that the host gave up
 		}
+		if r.Limit == 0 {
+			r.Limit = defaultLimit
+		}
 		a := answer{Nonce: r.Nonce}
 		timed, cancel := context.WithTimeout(ctx, answerTime)
 		got, err := p.Keeper.Pull(timed, r.After, r.Limit)
