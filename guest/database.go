@@ -79,11 +79,14 @@ var (
 // losing power before that loses the newest samples, never the database.
 func openDatabase(path string, l Limits) (*database, error) {
 	d := &database{path: path, limits: l}
-	query := url.Values{"_pragma": {
-		"busy_timeout(50)", fmt.Sprintf("page_size(%d)", pageSize), "journal_mode(WAL)", "synchronous(NORMAL)",
-		fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint), fmt.Sprintf("journal_size_limit(%d)", l.maxLog()/2),
-		fmt.Sprintf("max_page_count(%d)", (l.MaxSize-l.maxLog())/pageSize), "cache_size(-256)", "temp_store(MEMORY)",
-	}}
+	query := url.Values{ // the driver sets those of _pragma first: a page's size cannot change in WAL mode
+		"_busy_timeout": {"50"}, "_journal_mode": {"WAL"}, "_synchronous": {"NORMAL"},
+		"_pragma": {
+			fmt.Sprintf("page_size(%d)", pageSize), fmt.Sprintf("max_page_count(%d)", (l.MaxSize-l.maxLog())/pageSize),
+			fmt.Sprintf("wal_autocheckpoint(%d)", checkpoint), fmt.Sprintf("journal_size_limit(%d)", l.maxLog()/2),
+			"cache_size(-256)", "temp_store(MEMORY)",
+		},
+	}
 	var err error
 	if d.write, err = openSQLite(path, query); err != nil {
 		return nil, err
@@ -271,6 +274,11 @@ func addNICs(ctx context.Context, tx *sql.Tx, got *sluice.Samples) error {
 func (d *database) close() {
 	if d.read != nil {
 		d.read.Close()
+	}
+	for _, s := range []*sql.Stmt{d.insert, d.nic} {
+		if s != nil {
+			s.Close() // or SQLite keeps the log
+		}
 	}
 	if d.conn != nil {
 		d.conn.Close()
