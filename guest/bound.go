@@ -22,9 +22,13 @@ func (d *database) bound() error {
 	if size(d.path+"-wal") <= d.limits.maxLog() {
 		return nil
 	}
+	if time.Since(d.held) < time.Second {
+		return errHeld // asking again would make every sample wait
+	}
 	var busy, log, done int
 	err := d.conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &done)
 	if err == nil && busy != 0 {
+		d.held = time.Now()
 		return errHeld
 	}
 	return err

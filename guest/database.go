@@ -64,11 +64,12 @@ type database struct {
 	conn   *sql.Conn // the only one of write
 	insert *sql.Stmt
 	nic    *sql.Stmt
-	turn   int // appends since the last prune
+	turn   int       // appends since the last prune
+	held   time.Time // when a reader last kept the log from being emptied
 }
 
 var (
-	errForeign = errors.New("it is a database of something else")
+	errForeign = errors.New("it is something else's")
 	errNewer   = errors.New("it was made by a newer sluice-guest")
 	errHeld    = errors.New("somebody reads the database without end, so that its log cannot be emptied")
 )
@@ -115,29 +116,54 @@ func openReadOnly(path string) (*sql.DB, error) {
 	return openSQLite(path, url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(500)", "query_only(1)", "cache_size(-256)"}})
 }
 
-// begin checks whose the file is and whether it is whole, and counts the start.
+// whose returns an error if the file is anything but a collector's database or
+// nothing yet. Asking changes nothing in it.
+func whose(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return errForeign
+	case info.Size() == 0:
+		return nil
+	}
+	db, err := openReadOnly(path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var app, version, tables int
+	err = db.QueryRow("SELECT * FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)").Scan(&app, &version, &tables)
+	switch {
+	case err != nil:
+		return err
+	case app != applicationID && tables > 0:
+		return errForeign
+	case version > schemaVersion:
+		return errNewer
+	}
+	return nil
+}
+
+// begin checks that the file is whole, makes what it lacks, and counts the start.
 func (d *database) begin() (err error) {
 	ctx := context.Background()
 	if d.conn, err = d.write.Conn(ctx); err != nil {
 		return err
 	}
-	var app, version, tables int
 	var check string
-	for pragma, to := range map[string]any{"application_id": &app, "user_version": &version, "quick_check(1)": &check} {
-		if err := d.conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(to); err != nil {
-			return err
-		}
-	}
-	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+	if err := d.conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&check); err != nil {
 		return err
 	}
-	switch {
-	case check != "ok":
+	if check != "ok" {
 		return &corrupt{check}
-	case app != applicationID && tables > 0:
-		return errForeign
-	case version > schemaVersion:
-		return errNewer
+	}
+	var tables int
+	if err := d.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return err
 	}
 	err = d.transaction(func() error {
 		if tables == 0 {
@@ -313,10 +339,10 @@ func isCorrupt(err error) bool {
 	return errors.As(err, &c) || code == sqliteCorrupt || code == sqliteNotADB
 }
 
-// size is a file's, 0 if it is not there.
+// size is a file's, 0 if there is none.
 func size(path string) int64 {
 	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err != nil {
+	if err != nil {
 		return 0
 	}
 	return info.Size()

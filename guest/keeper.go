@@ -99,7 +99,10 @@ func (k *Keeper) open() (err error) {
 			return err
 		}
 	}
-	db, err := openDatabase(k.path, k.limits)
+	var db *database
+	if err = whose(k.path); err == nil {
+		db, err = openDatabase(k.path, k.limits)
+	}
 	if isCorrupt(err) {
 		if !k.lock.marked && !ours(k.path) {
 			return errForeign
@@ -133,10 +136,6 @@ func (k *Keeper) Keep(s sluice.Sample) {
 	s.ID = k.next
 	k.next++
 	k.waiting = append(k.waiting, s)
-	if len(k.waiting) > maxWaiting {
-		k.waiting = k.waiting[1:]
-		k.lost++
-	}
 	bad := k.bad
 	k.mu.Unlock()
 	if bad {
@@ -144,6 +143,12 @@ func (k *Keeper) Keep(s sluice.Sample) {
 	}
 	if err := k.writeWaiting(); err != nil {
 		k.complain(err)
+		k.mu.Lock()
+		if len(k.waiting) > maxWaiting {
+			k.waiting = k.waiting[1:]
+			k.lost++
+		}
+		k.mu.Unlock()
 		return
 	}
 	if k.failing {
