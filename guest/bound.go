@@ -54,11 +54,10 @@ func (d *database) prune(force bool) error {
 		return err
 	}
 	return d.transaction(func() error {
-		for _, text := range []string{"DELETE FROM nic WHERE sample <= ?", "DELETE FROM sample WHERE id <= ?"} {
-			if _, err := d.conn.ExecContext(ctx, text, last); err != nil {
-				return err
-			}
+		if _, err := d.conn.ExecContext(ctx, "DELETE FROM nic WHERE id < ?", (last+1)<<placeBits); err != nil {
+			return err
 		}
-		return nil
+		_, err := d.conn.ExecContext(ctx, "DELETE FROM sample WHERE id <= ?", last)
+		return err
 	})
 }

@@ -17,15 +17,15 @@ import (
 )
 
 // schema is what an operator sees in sqlite3. Rows of sample and nic are
-// differences over span_ns; usage is the view for people.
+// differences over span_ns; usage is the view for people. An interface's ID is
+// its sample's and its place there, so that rows are only ever appended.
 const schema = `
 CREATE TABLE collector (name TEXT NOT NULL, starts INTEGER NOT NULL) STRICT;
 CREATE TABLE sample (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, span_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE nic (
-	sample INTEGER NOT NULL, name TEXT NOT NULL, mac TEXT NOT NULL,
+	id INTEGER PRIMARY KEY, sample INTEGER AS (id >> 6), name TEXT NOT NULL, mac TEXT NOT NULL,
 	tx_bytes INTEGER NOT NULL, tx_packets INTEGER NOT NULL, tx_dropped INTEGER NOT NULL,
-	rx_bytes INTEGER NOT NULL, rx_packets INTEGER NOT NULL, rx_dropped INTEGER NOT NULL,
-	PRIMARY KEY (sample, name)) STRICT, WITHOUT ROWID;
+	rx_bytes INTEGER NOT NULL, rx_packets INTEGER NOT NULL, rx_dropped INTEGER NOT NULL) STRICT;
 CREATE VIEW usage AS
 	SELECT datetime(at_ms / 1000, 'unixepoch') AS at, name, mac,
 		round(tx_bytes * 8e3 / span_ns, 3) AS tx_mbit, round(rx_bytes * 8e3 / span_ns, 3) AS rx_mbit
@@ -38,6 +38,7 @@ const (
 	pageSize      = 1024 // a sample writes two pages
 	checkpoint    = 256  // pages of log after which they go into the database
 	startBits     = 32   // an ID is the number of the start, then the sample's in it
+	placeBits     = 6    // an interface's ID is its sample's, then its place: maxNICs
 )
 
 // Limits bound the database: the oldest samples go first.
@@ -185,7 +186,7 @@ func (d *database) begin() (err error) {
 	if d.insert, err = d.conn.PrepareContext(ctx, "INSERT INTO sample VALUES (?, ?, ?)"); err != nil {
 		return err
 	}
-	d.nic, err = d.conn.PrepareContext(ctx, "INSERT OR IGNORE INTO nic VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+	d.nic, err = d.conn.PrepareContext(ctx, "INSERT INTO nic VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
 	return err
 }
 
@@ -215,8 +216,8 @@ func (d *database) append(samples []sluice.Sample) error {
 			if _, err := d.insert.Exec(s.ID, s.At.UnixMilli(), int64(s.Span)); err != nil {
 				return err
 			}
-			for _, n := range s.NICs {
-				_, err := d.nic.Exec(s.ID, n.Name, n.MAC, n.Tx.Bytes, n.Tx.Packets, n.Tx.Dropped, n.Rx.Bytes, n.Rx.Packets, n.Rx.Dropped)
+			for i, n := range s.NICs[:min(len(s.NICs), maxNICs)] {
+				_, err := d.nic.Exec(s.ID<<placeBits+uint64(i), n.Name, n.MAC, n.Tx.Bytes, n.Tx.Packets, n.Tx.Dropped, n.Rx.Bytes, n.Rx.Packets, n.Rx.Dropped)
 				if err != nil {
 					return err
 				}
@@ -269,16 +270,16 @@ func since(ctx context.Context, db *sql.DB, name string, after uint64, limit int
 // answer would be too long with them.
 func addNICs(ctx context.Context, tx *sql.Tx, got *sluice.Samples) error {
 	all := got.Samples
-	rows, err := tx.QueryContext(ctx, "SELECT * FROM nic WHERE sample BETWEEN ? AND ? ORDER BY sample, name", all[0].ID, all[len(all)-1].ID)
+	rows, err := tx.QueryContext(ctx, "SELECT * FROM nic WHERE id >= ? AND id < ? ORDER BY id", all[0].ID<<placeBits, (all[len(all)-1].ID+1)<<placeBits)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	i, total := 0, 0
 	for rows.Next() {
-		var id uint64
+		var id, own uint64
 		var n sluice.NICUsage
-		err := rows.Scan(&id, &n.Name, &n.MAC, &n.Tx.Bytes, &n.Tx.Packets, &n.Tx.Dropped, &n.Rx.Bytes, &n.Rx.Packets, &n.Rx.Dropped)
+		err := rows.Scan(&own, &id, &n.Name, &n.MAC, &n.Tx.Bytes, &n.Tx.Packets, &n.Tx.Dropped, &n.Rx.Bytes, &n.Rx.Packets, &n.Rx.Dropped)
 		if err != nil {
 			return err
 		}

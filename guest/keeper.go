@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 const (
 	maxWaiting = 600 // samples in memory while the disk takes none
+	maxTail    = 32  // of those on disk: whoever asks often needs no disk
 	together   = 64  // samples written in one transaction
 	reopen     = 10 * time.Second
 )
@@ -32,7 +34,8 @@ type Keeper struct {
 	db      *database       // nil while it cannot be opened
 	name    string          // db's, or one for memory alone
 	next    uint64          // the next sample's ID
-	waiting []sluice.Sample // oldest first; never written to, only replaced
+	tail    []sluice.Sample // the newest, oldest first; an element never changes
+	waiting int             // how many of tail, at its end, are not on disk
 	bad     bool            // a reader found db corrupt
 
 	failing bool      // the disk takes nothing; only Keep's goroutine, as what follows
@@ -119,13 +122,12 @@ func (k *Keeper) open() (err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.db, k.name, k.next, k.bad = db, db.name, db.first, false
-	waiting := make([]sluice.Sample, 0, len(k.waiting))
-	for _, s := range k.waiting {
-		s.ID = k.next
+	waiting := slices.Clone(k.tail[len(k.tail)-k.waiting:])
+	for i := range waiting {
+		waiting[i].ID = k.next
 		k.next++
-		waiting = append(waiting, s)
 	}
-	k.waiting = waiting
+	k.tail = waiting
 	return nil
 }
 
@@ -135,7 +137,8 @@ func (k *Keeper) Keep(s sluice.Sample) {
 	k.mu.Lock()
 	s.ID = k.next
 	k.next++
-	k.waiting = append(k.waiting, s)
+	k.tail = append(k.tail, s)
+	k.waiting++
 	bad := k.bad
 	k.mu.Unlock()
 	if bad {
@@ -144,8 +147,9 @@ func (k *Keeper) Keep(s sluice.Sample) {
 	if err := k.writeWaiting(); err != nil {
 		k.complain(err)
 		k.mu.Lock()
-		if len(k.waiting) > maxWaiting {
-			k.waiting = k.waiting[1:]
+		if k.waiting > maxWaiting {
+			k.waiting = maxWaiting
+			k.tail = k.tail[len(k.tail)-maxWaiting:]
 			k.lost++
 		}
 		k.mu.Unlock()
@@ -166,8 +170,8 @@ func (k *Keeper) writeWaiting() error {
 			return err
 		}
 	}
-	for len(k.waiting) > 0 { // only this goroutine changes it
-		some := k.waiting[:min(len(k.waiting), together)]
+	for k.waiting > 0 { // only this goroutine changes it
+		some := k.tail[len(k.tail)-k.waiting:][:min(k.waiting, together)]
 		err := k.db.append(some)
 		for try := 0; resultCode(err) == sqliteFull && try < 8; try++ {
 			if err = k.db.prune(true); err == nil {
@@ -184,9 +188,8 @@ func (k *Keeper) writeWaiting() error {
 			return err
 		}
 		k.mu.Lock()
-		if k.waiting = k.waiting[len(some):]; len(k.waiting) == 0 {
-			k.waiting = nil
-		}
+		k.waiting -= len(some)
+		k.tail = k.tail[max(0, len(k.tail)-k.waiting-maxTail):]
 		k.mu.Unlock()
 	}
 	return nil
@@ -209,7 +212,7 @@ func (k *Keeper) shut() {
 // begins anew.
 func (k *Keeper) Pull(ctx context.Context, after uint64, limit int) (sluice.Samples, error) {
 	k.mu.Lock()
-	db, waiting, got := k.db, k.waiting, sluice.Samples{Database: k.name, Samples: []sluice.Sample{}}
+	db, tail, got := k.db, k.tail, sluice.Samples{Database: k.name, Samples: []sluice.Sample{}}
 	newest := k.next - 1
 	k.mu.Unlock()
 	if after > newest {
@@ -217,7 +220,7 @@ func (k *Keeper) Pull(ctx context.Context, after uint64, limit int) (sluice.Samp
 		return got, nil
 	}
 	limit = max(1, min(limit, MaxLimit))
-	if db != nil {
+	if db != nil && (len(tail) == 0 || after+1 < tail[0].ID) {
 		var err error
 		if got, err = db.since(ctx, after, limit); err != nil {
 			k.mu.Lock()
@@ -231,7 +234,7 @@ func (k *Keeper) Pull(ctx context.Context, after uint64, limit int) (sluice.Samp
 		after = s.ID
 		total += len(s.NICs)
 	}
-	for _, s := range waiting {
+	for _, s := range tail {
 		if s.ID <= after || got.More {
 			continue
 		}

@@ -366,8 +366,8 @@ func TestKeeperOperator(t *testing.T) {
 	k.db.held = time.Time{}
 	k.Keep(of(time.Now(), 4711, 1))
 	got := all(t, k, MaxLimit)
-	if len(k.waiting) != 0 || got[len(got)-1].NICs[0].Tx.Bytes != 4711 {
-		t.Errorf("%d samples wait still", len(k.waiting))
+	if k.waiting != 0 || got[len(got)-1].NICs[0].Tx.Bytes != 4711 {
+		t.Errorf("%d samples wait still", k.waiting)
 	}
 }
 
@@ -420,8 +420,8 @@ func TestKeeperFullDisk(t *testing.T) {
 	}
 	free()
 	k.Keep(of(time.Now(), 4711, 1))
-	if len(k.waiting) != 0 || !strings.Contains(log.String(), "takes samples again") {
-		t.Errorf("%d wait still; log: %s", len(k.waiting), log)
+	if k.waiting != 0 || !strings.Contains(log.String(), "takes samples again") {
+		t.Errorf("%d wait still; log: %s", k.waiting, log)
 	}
 	if after := all(t, k, 100); len(after) != len(got)+1 {
 		t.Errorf("%d samples on disk, want %d", len(after), len(got)+1)
@@ -465,7 +465,7 @@ func BenchmarkPullOne(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := k.Latest(context.Background()); err != nil {
+		if _, err := k.Latest(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,9 +3,7 @@ package guest
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +33,7 @@ type nic struct {
 // Ethernet address, of which a host knows which vif they are.
 type Reader struct {
 	proc, sys string
-	text      bytes.Buffer // of the last read, kept for its space
+	text      []byte // space for /proc/net/dev
 }
 
 // NewReader returns a Reader of this machine's /proc and /sys.
@@ -48,22 +46,27 @@ func (r *Reader) Check() error {
 }
 
 func (r *Reader) read() (reading, error) {
-	path := filepath.Join(r.proc, "net/dev")
-	file, err := os.Open(path)
-	if err != nil {
-		return reading{}, unreadable(path, err)
+	path := r.proc + "/net/dev"
+	if r.text == nil {
+		r.text = make([]byte, 4<<10)
 	}
-	defer file.Close()
-	r.text.Reset()
-	if _, err := r.text.ReadFrom(io.LimitReader(file, maxNetDev)); err != nil {
-		return reading{}, unreadable(path, err)
+	var n int
+	var err error
+	for {
+		if n, err = readFile(path, r.text); err != nil {
+			return reading{}, unreadable(path, err)
+		}
+		if n < len(r.text) || n >= maxNetDev {
+			break
+		}
+		r.text = make([]byte, 4*n)
 	}
 	now := reading{wall: time.Now()}
 	if now.at, err = sinceBoot(); err != nil {
 		return reading{}, unreadable("the clock", err)
 	}
-	text := r.text.Bytes()
-	if len(text) == maxNetDev { // the rest is not looked at
+	text := r.text[:min(n, maxNetDev)]
+	if n >= maxNetDev { // the rest is not looked at
 		text = text[:bytes.LastIndexByte(text, '\n')+1]
 	}
 	lines, err := parseNetDev(text)
@@ -100,7 +103,7 @@ func (r *Reader) identify(lines []counters) []nic {
 			continue
 		}
 		n := nic{index, c.name, mac, c.tx, c.rx}
-		if _, err := os.Lstat(filepath.Join(r.sys, "class/net", c.name, "device")); err == nil {
+		if _, err := os.Lstat(r.sys + "/class/net/" + c.name + "/device"); err == nil {
 			devices = append(devices, n)
 			lowest[mac] = true
 		} else {
@@ -117,17 +120,36 @@ func (r *Reader) identify(lines []counters) []nic {
 
 // attribute reads one small file of an interface in sysfs; "" if it has none.
 func (r *Reader) attribute(name, attribute string) string {
-	fd, err := unix.Open(filepath.Join(r.sys, "class/net", name, attribute), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	var b [64]byte
+	n, err := readFile(r.sys+"/class/net/"+name+"/"+attribute, b[:])
 	if err != nil {
 		return ""
+	}
+	return strings.ToLower(string(bytes.TrimSpace(b[:n])))
+}
+
+// readFile reads as much of a file as b holds. It does without os.File, which
+// would have the runtime poll a file of /proc.
+func readFile(path string, b []byte) (n int, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
 	}
 	defer unix.Close(fd)
-	var b [64]byte
-	n, err := unix.Read(fd, b[:])
-	if err != nil {
-		return ""
+	for n < len(b) {
+		part, err := unix.Read(fd, b[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return n, err
+		}
+		if part == 0 {
+			break
+		}
+		n += part
 	}
-	return strings.ToLower(strings.TrimSpace(string(b[:n])))
+	return n, nil
 }
 
 // sinceBoot is the time since the VM started. Unlike the wall clock it does
