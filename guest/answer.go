@@ -155,8 +155,9 @@ func (w *walk) readSamples() (sluice.Samples, error) {
 	return got, err
 }
 
-func (w *walk) readSample() (s sluice.Sample, err error) {
-	err = w.object(func(key string) error {
+func (w *walk) readSample() (sluice.Sample, error) {
+	s := sluice.Sample{NICs: []sluice.NICUsage{}}
+	err := w.object(func(key string) error {
 		switch key {
 		case "id":
 			return w.Decode(&s.ID)

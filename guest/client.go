@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -23,10 +21,8 @@ const (
 // and closes it when it fails, or when half a minute passes without a pull:
 // a Client that is forgotten leaks nothing. Its methods may be used at once.
 type Client struct {
-	address string
-	http    *http.Client // nil for a virtio-serial port
-	port    *hostPort    // nil for TCP
-
+	name string
+	link link
 	turn chan struct{} // holds the one that pulls
 }
 
@@ -34,25 +30,15 @@ type Client struct {
 // host's end of a virtio-serial port, anything else is "host:port". It is
 // Invalid if it is neither. Nothing is connected yet.
 func NewClient(address string) (*Client, error) {
-	c := &Client{address: address, turn: make(chan struct{}, 1)}
+	c := &Client{name: address, turn: make(chan struct{}, 1)}
 	if path, ok := strings.CutPrefix(address, "unix:"); ok && strings.HasPrefix(path, "/") {
-		c.port = &hostPort{path: path}
+		c.link = link{network: "unix", address: path, exchange: exchangeLines, idle: clientIdle}
 		return c, nil
 	}
 	if u, err := url.Parse("http://" + address); err != nil || u.Host != address || u.Port() == "" || u.Hostname() == "" {
 		return nil, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not a collector's address", address), Try: "192.0.2.10:9511, or unix:/run/vm/web.sluice for a virtio-serial port"}
 	}
-	c.http = &http.Client{
-		Transport: &http.Transport{ // no proxy: the VM is next door
-			MaxConnsPerHost:        1,
-			IdleConnTimeout:        clientIdle,
-			MaxResponseHeaderBytes: maxHeader,
-			DisableCompression:     true, // or a small answer could be a large one
-			WriteBufferSize:        maxHeader,
-			ReadBufferSize:         16 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	c.link = link{network: "tcp", address: address, exchange: exchangeHTTP, idle: clientIdle}
 	return c, nil
 }
 
@@ -70,79 +56,32 @@ func (c *Client) Pull(ctx context.Context, after uint64, limit int) (sluice.Samp
 	case <-ctx.Done():
 		return sluice.Samples{}, c.unavailable(ctx, ctx.Err())
 	}
-	ask := c.pullHTTP
-	if c.port != nil {
-		ask = c.port.pull
-	}
-	got, err := ask(ctx, after, limit)
+	got, err := c.link.pull(ctx, after, limit)
 	if err == nil {
-		err = check(got, after, limit)
+		err = nonsense(check(got, after, limit))
 	}
 	if err != nil {
-		c.hangUp()
+		c.link.hangUp()
 		return sluice.Samples{}, c.unavailable(ctx, err)
 	}
 	return got, nil
 }
 
 // Close closes the connection, if there is one. The Client can still be used.
-func (c *Client) Close() {
-	c.turn <- struct{}{}
-	defer func() { <-c.turn }()
-	c.hangUp()
-}
-
-func (c *Client) hangUp() {
-	if c.port != nil {
-		c.port.hangUp()
-	} else {
-		c.http.CloseIdleConnections()
-	}
-}
+func (c *Client) Close() { c.link.hangUp() }
 
 func (c *Client) unavailable(ctx context.Context, err error) error {
-	e := &sluice.Error{Code: sluice.Unavailable, Message: "the collector at " + c.address + " does not answer as it should", Err: err}
+	e := &sluice.Error{Code: sluice.Unavailable, Message: "the collector at " + c.name + " does not answer as it should", Err: shortened(err)}
 	if ctx.Err() != nil {
-		e.Message, e.Err = "the collector at "+c.address+" gave no whole answer in time", ctx.Err()
+		e.Message, e.Err = "the collector at "+c.name+" gave no whole answer in time", ctx.Err()
 	}
 	return e
 }
 
-func (c *Client) pullHTTP(ctx context.Context, after uint64, limit int) (sluice.Samples, error) {
-	var none sluice.Samples
-	url := fmt.Sprintf("http://%s/v1/samples?after=%d&limit=%d", c.address, after, limit)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return none, err
-	}
-	request.Header.Set("User-Agent", "sluice")
-	response, err := c.http.Do(request)
-	if err != nil {
-		return none, shortened(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	if err != nil {
-		return none, shortened(err)
-	}
-	if len(text) > maxAnswer {
-		return none, errLong
-	}
-	if response.StatusCode != http.StatusOK {
-		return none, fmt.Errorf("status %s: %.200q", strconv.Itoa(response.StatusCode), text)
-	}
-	return parseSamples(text, limit)
-}
-
-var errLong = fmt.Errorf("its answer is longer than %d bytes", maxAnswer)
-
 // shortened keeps what a VM can put into an error from filling a log.
 func shortened(err error) error {
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err // without the address, which is said already
-	}
-	if text := err.Error(); len(text) > 200 {
-		return errors.New(strconv.Quote(text[:200]))
+	if text := err.Error(); len(text) > 300 || strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return errors.New(strconv.Quote(text[:min(len(text), 200)]))
 	}
 	return err
 }

@@ -134,6 +134,7 @@ func (k *Keeper) open() (err error) {
 // Keep gives the sample its ID and writes it, with those that wait. One
 // goroutine calls it.
 func (k *Keeper) Keep(s sluice.Sample) {
+	s.At = s.At.UTC().Truncate(time.Millisecond) // as the database has it
 	k.mu.Lock()
 	s.ID = k.next
 	k.next++
