@@ -64,7 +64,7 @@ func ParseRate(s string) (Rate, error) {
 	}
 	whole, fraction, hasPoint := strings.Cut(number, ".")
 	if whole == "" || hasPoint && fraction == "" || strings.Contains(fraction, ".") {
-		return 0, badRate(s, fmt.Sprintf("%q is not a number", number))
+		return 0, badRate(s, brief(number)+" is not a number")
 	}
 	n, err := strconv.ParseUint(whole, 10, 64)
 	if err != nil {
@@ -74,13 +74,15 @@ func ParseRate(s string) (Rate, error) {
 	if hi != 0 || Rate(lo) > MaxRate {
 		return 0, tooLarge(s)
 	}
-	rate := Rate(lo)
-	for place := one; len(fraction) > 0; fraction = fraction[1:] {
-		// Every unit is a multiple of a power of ten, times 8 for bytes, so
-		// the digits that matter divide it exactly.
-		rate += Rate(fraction[0]-'0') * place / 10
-		place /= 10
+	// No unit has more than 15 decimal places to a bit, so 19 digits, which
+	// fit 64 bits, round down exactly.
+	part, scale := uint64(0), uint64(1)
+	for i := 0; i < min(len(fraction), 19); i++ {
+		part, scale = 10*part+uint64(fraction[i]-'0'), 10*scale
 	}
+	hi, sub := bits.Mul64(part, uint64(one))
+	sub, _ = bits.Div64(hi, sub, scale)
+	rate := Rate(lo + sub)
 	if rate > MaxRate {
 		return 0, tooLarge(s)
 	}
@@ -98,7 +100,7 @@ func parseUnit(s, number, unit string) (Rate, error) {
 			return u.rate, nil
 		}
 	}
-	if prefix, ok := strings.CutSuffix(lower, "bps"); ok && len(prefix) <= 1 {
+	if prefix, ok := strings.CutSuffix(lower, "bps"); ok && len(prefix) <= 1 && len(number) < 20 {
 		return 0, &Error{
 			Code: Invalid,
 			Message: fmt.Sprintf("rate %q is ambiguous: tc reads %s as bytes per second (%s%sB/s), most people mean bits (%s%sbit)",
@@ -117,18 +119,23 @@ func parseUnit(s, number, unit string) (Rate, error) {
 			}
 		}
 	}
-	return 0, badRate(s, fmt.Sprintf("unknown unit %q", unit))
+	return 0, badRate(s, "unknown unit "+brief(unit))
 }
 
 func badRate(s, why string) error {
+	return &Error{
+		Code:    Invalid,
+		Message: fmt.Sprintf("%s is not a rate: %s", brief(s), why),
+		Try:     "a rate such as 100mbit, 1.5gbit, 10Mb/s, 250KB/s or unlimited",
+	}
+}
+
+// brief quotes what somebody wrote, within reason.
+func brief(s string) string {
 	if len(s) > 40 {
 		s = s[:40] + "..."
 	}
-	return &Error{
-		Code:    Invalid,
-		Message: fmt.Sprintf("%q is not a rate: %s", s, why),
-		Try:     "a rate such as 100mbit, 1.5gbit, 10Mb/s, 250KB/s or unlimited",
-	}
+	return strconv.Quote(s)
 }
 
 func tooLarge(s string) error {
