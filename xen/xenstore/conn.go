@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 )
 
@@ -14,6 +15,13 @@ type conn struct {
 	rwc   io.ReadWriteCloser
 	event func(path, token string)
 	gone  chan struct{} // closed when the connection has broken
+	limit int           // of a request's payload, in bytes
+
+	// turn is what a request holds until its answer, if only one may be under
+	// way; else nil. The kernel's device keeps one buffer for a file: the next
+	// request overwrites one that it has not passed on yet (Linux 6.1,
+	// drivers/xen/xenbus/xenbus_xs.c, xenbus_dev_request_and_reply).
+	turn chan struct{}
 
 	// writing keeps messages whole on the wire. It is apart from mu, so that
 	// a full pipe towards xenstored does not keep answers from being taken.
@@ -26,7 +34,11 @@ type conn struct {
 }
 
 func newConn(rwc io.ReadWriteCloser, event func(path, token string)) *conn {
-	c := &conn{rwc: rwc, event: event, gone: make(chan struct{}), waiting: make(map[uint32]chan message)}
+	c := &conn{rwc: rwc, event: event, gone: make(chan struct{}), limit: MaxPayload, waiting: make(map[uint32]chan message)}
+	if _, device := rwc.(*os.File); device {
+		c.limit = MaxPayload - headerSize // the kernel's buffer holds both
+		c.turn = make(chan struct{}, 1)
+	}
 	go c.read()
 	return c
 }
@@ -37,8 +49,15 @@ func (c *conn) request(ctx context.Context, op, tx uint32, payload []byte) ([]by
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if len(payload) > c.limit {
+		return nil, ErrTooBig
+	}
+	if err := c.begin(ctx); err != nil {
+		return nil, err
+	}
 	id, answer, err := c.register()
 	if err != nil {
+		c.finish()
 		return nil, err
 	}
 	wire := message{op, id, tx, payload}.append(make([]byte, 0, headerSize+len(payload)))
@@ -57,6 +76,7 @@ func (c *conn) request(ctx context.Context, op, tx uint32, payload []byte) ([]by
 			}
 			sent = nil
 		case m, ok := <-answer:
+			c.finish()
 			switch {
 			case !ok:
 				return nil, ErrLost
@@ -68,8 +88,32 @@ func (c *conn) request(ctx context.Context, op, tx uint32, payload []byte) ([]by
 			}
 			return m.payload, nil
 		case <-ctx.Done():
+			if c.turn != nil {
+				go func() { <-answer; c.finish() }()
+			}
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// begin waits for the request's turn, where they take turns.
+func (c *conn) begin(ctx context.Context) error {
+	if c.turn == nil {
+		return nil
+	}
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-c.gone:
+		return ErrLost
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *conn) finish() {
+	if c.turn != nil {
+		<-c.turn
 	}
 }
 

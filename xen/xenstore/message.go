@@ -26,7 +26,13 @@ const (
 	opDirectoryPart    = 22
 )
 
-const headerSize = 16
+const (
+	headerSize = 16
+	// maxAnswer is what we take. oxenstored answers a long list on its socket
+	// beyond the protocol's limit; more than this means that the two sides have
+	// lost each other.
+	maxAnswer = 1 << 20
+)
 
 // message is one message of either direction. On the wire it is four 32-bit
 // words in the machine's order (little-endian wherever Xen runs): type,
@@ -46,8 +52,7 @@ func (m message) append(b []byte) []byte {
 	return append(b, m.payload...)
 }
 
-// readMessage reads one message. A payload beyond the protocol's limit means
-// that the two sides have lost each other.
+// readMessage reads one message.
 func readMessage(r io.Reader) (message, error) {
 	var header [headerSize]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
@@ -56,14 +61,19 @@ func readMessage(r io.Reader) (message, error) {
 	word := func(i int) uint32 { return binary.LittleEndian.Uint32(header[4*i:]) }
 	m := message{op: word(0), request: word(1), tx: word(2)}
 	size := word(3)
-	if size > MaxPayload {
-		return message{}, fmt.Errorf("a message of %d bytes, more than the protocol's %d", size, MaxPayload)
+	if size > maxAnswer {
+		return message{}, fmt.Errorf("a message of %d bytes", size)
 	}
-	m.payload = make([]byte, size)
-	if _, err := io.ReadFull(r, m.payload); err != nil {
-		return message{}, err
+	if size <= MaxPayload {
+		m.payload = make([]byte, size)
+		_, err := io.ReadFull(r, m.payload)
+		return m, err
 	}
-	return m, nil
+	// Only what really comes takes memory.
+	var long bytes.Buffer
+	_, err := io.CopyN(&long, r, int64(size))
+	m.payload = long.Bytes()
+	return m, err
 }
 
 // arguments are strings that each end with a byte of 0.

@@ -14,7 +14,7 @@ func FuzzReadMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(m.payload) > MaxPayload {
+		if len(m.payload) > maxAnswer {
 			t.Fatalf("a payload of %d bytes", len(m.payload))
 		}
 		if again := m.append(nil); !bytes.HasPrefix(wire, again) {

@@ -54,11 +54,17 @@ func (v View) Remove(ctx context.Context, path string) error {
 	return err
 }
 
-// List returns the names of a node's children, however many there are.
+// List returns the names of a node's children. [ErrTooBig] if they do not fit
+// into one message and this xenstored cannot send them in parts, as oxenstored
+// 4.17 cannot over the device; over its socket it sends them whole.
 func (v View) List(ctx context.Context, path string) ([]string, error) {
 	payload, err := v.ask(ctx, "directory", opDirectory, path, nil)
 	if errors.Is(err, ErrTooBig) {
-		return v.listParts(ctx, path)
+		names, partsErr := v.listParts(ctx, path)
+		if errors.Is(partsErr, ErrUnknown) || errors.Is(partsErr, ErrInvalid) {
+			return nil, err
+		}
+		return names, partsErr
 	}
 	if err != nil {
 		return nil, err
@@ -178,9 +184,6 @@ func (v View) ask(ctx context.Context, name string, op uint32, path string, rest
 }
 
 func (v View) send(ctx context.Context, op uint32, payload []byte) ([]byte, error) {
-	if len(payload) > MaxPayload {
-		return nil, ErrTooBig
-	}
 	c := v.conn
 	if c == nil {
 		var err error

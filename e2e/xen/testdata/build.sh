@@ -3,13 +3,13 @@
 # netback, and a small PV guest. Everything comes from Debian's packages.
 # Usage: build.sh DIR      DIR: an empty folder; needs 2 GB there for the time being
 set -euo pipefail
-cd "$1"
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+cd "$1"
 
 newest() { apt-cache depends "$1" | awk '/Depends: linux-image-/ {print $2; exit}'; }
 dom0_kernel=$(newest linux-image-amd64)        # the general kernel, which has Xen's back-ends
 guest_kernel=$(newest linux-image-cloud-amd64) # the small one, which has netfront
-apt-get download xen-hypervisor-4.17-amd64 "$dom0_kernel" "$guest_kernel" >/dev/null
+apt-get -o APT::Sandbox::User=root download xen-hypervisor-4.17-amd64 "$dom0_kernel" "$guest_kernel" >/dev/null
 mkdir host guest
 dpkg -x xen-hypervisor-4.17-amd64_*.deb host
 dpkg -x "$dom0_kernel"_*.deb host
