@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"linux/netnstest":  {},
 	"monitor":          {"."},
 	"web":              {},
-	"xen":              {".", "xen/xenstore"},
+	"xen":              {".", "control", "xen/xenstore"},
 	"xen/xenstore":     {},
 }
 

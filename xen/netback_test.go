@@ -45,8 +45,20 @@ func TestParseCredit(t *testing.T) {
 // recorded in dom0, Debian's Linux 6.1: cat /sys/kernel/debug/xen-netback/vif1.0/io_ring_q0
 const ring = `Queue 0
 TX: nr_ents 256
+req prod 14 (0) cons 14 (0) event 15 (1)
+rsp prod 14 (base) pvt 14 (0) event 15 (1)
+pending prod 270 pending cons 14 nr_pending_reqs 0
+dealloc prod 0 dealloc cons 0 dealloc_queue 0
+
+RX: nr_ents 256
+req prod 272 (256) cons 16 (0) event 1 (-15)
+rsp prod 16 (base) pvt 16 (0) event 17 (1)
+
+NAPI state: 10 NAPI weight: 64 TX queue len 0
 Credit timer_pending: 0, credit: 12500, usec: 10000
-remaining: 131072, expires: 4294903296, now: 4294903406
+remaining: 131072, expires: 0, now: 4294900541
+
+Rx internal queue: len 0 max 524288 pkts 0 running
 `
 
 func TestRingCredit(t *testing.T) {
