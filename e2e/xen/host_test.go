@@ -23,10 +23,14 @@ const (
 	cache       = "/var/cache/sluice"
 	bootWithin  = 12 * time.Minute
 	insideEnv   = "SLUICE_INSIDE_XEN" // set in dom0
+	childEnv    = "SLUICE_CHILD"      // set for a daemon that a test kills
 	projectRoot = "../.."
 )
 
 func TestMain(m *testing.M) {
+	if job := os.Getenv(childEnv); job != "" {
+		os.Exit(runChild(job))
+	}
 	if os.Getenv(insideEnv) != "" {
 		os.Exit(m.Run())
 	}
