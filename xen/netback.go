@@ -25,11 +25,10 @@ const (
 	// tick is what netback's timer adds to a window on average: one jiffy at
 	// the 250 Hz of Debian's kernels. The credit makes up for it.
 	tick = 4 * time.Millisecond
-	// burst is the least that netback lets pass at once, in bytes.
-	burst = 128 << 10
 	// headroom is how far above the exact limit the outer wall stands, so that
-	// it holds back a flood and never the traffic that the limit lets pass.
-	headroom = 2
+	// it holds back a flood and never the traffic that the limit lets pass,
+	// also under a clock of 100 Hz, where a window takes 60 ms.
+	headroom = 1.25
 
 	confirmWithin = 2 * time.Second // netback takes a rate node up by a watch of its own
 )
@@ -124,12 +123,11 @@ func (n *Netback) credit(limit sluice.Rate, queues int) Credit {
 	if limit == sluice.Unlimited {
 		return NoLimit
 	}
+	share := headroom
 	if n.Shaper == nil {
-		perSecond := float64(limit.BytesPerSecond()) / float64(queues)
-		return Credit{max(uint64(perSecond*(window+tick).Seconds()), 1), window}
+		share = 1 / float64(queues)
 	}
-	perWindow := uint64(float64(limit.BytesPerSecond()) * headroom * (window + tick).Seconds())
-	return Credit{max(perWindow, burst), window}
+	return Credit{max(uint64(float64(limit.BytesPerSecond())*share*(window+tick).Seconds()), 1), window}
 }
 
 // set makes every queue have the credit.

@@ -96,7 +96,7 @@ func TestInventory(t *testing.T) {
 			value, _ := shell("xenstore-read " + back + "/sluice/tx/limit")
 			credit, _ := shell(fmt.Sprintf("grep Credit /sys/kernel/debug/xen-netback/vif%d.0/io_ring_q0", g.domid(t)))
 			class, _ := shell(fmt.Sprintf("tc class show dev vif%d.0", g.domid(t)))
-			return value == "20mbit" && strings.Contains(credit, "credit: 270000, usec: 50000") && strings.Contains(class, "rate 40Mbit")
+			return value == "20mbit" && strings.Contains(credit, "credit: 168750, usec: 50000") && strings.Contains(class, "rate 40Mbit")
 		})
 	}
 	t.Run("rename", func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestTwoQueues(t *testing.T) {
 		t.Fatalf("%d queues", q)
 	}
 	d.set(t, "vm1", 0, limit(20*sluice.Mbit), nil)
-	if got := creditOf(t, d.inventory.VIFs()[0].Device); len(got) != 2 || got[0] != got[1] || got[0] != "270000,50000" {
+	if got := creditOf(t, d.inventory.VIFs()[0].Device); len(got) != 2 || got[0] != got[1] || got[0] != wall(20*sluice.Mbit) {
 		t.Errorf("the queues have %s", got)
 	}
 	within(t, "tx through two queues", g.mustFlow(t, sluice.Tx, 4, "-P", "4"), 20*sluice.Mbit, 3)
@@ -178,6 +178,11 @@ func TestTwoQueues(t *testing.T) {
 	if got := creditOf(t, d.inventory.VIFs()[0].Device); got[0] != "18446744073709551615,0" || got[1] != got[0] {
 		t.Errorf("after lifting the limit: %s", got)
 	}
+}
+
+// wall is the credit that goes with a limit: a quarter above it.
+func wall(limit sluice.Rate) string {
+	return fmt.Sprintf("%d,50000", uint64(float64(limit)/8*1.25*.054))
 }
 
 // within checks a TCP payload rate against a limit's ideal.
@@ -225,7 +230,7 @@ func TestKilled(t *testing.T) {
 				back := g.backend(t, 0)
 				return must(t, "xenstore-read "+back+"/state") == "4" &&
 					must(t, "xenstore-read "+back+"/sluice/tx/limit") == want.String() &&
-					creditOf(t, v.Device)[0] == fmt.Sprintf("%d,50000", max(uint64(want)/8*2*54/1000, 128<<10)) &&
+					creditOf(t, v.Device)[0] == wall(want) &&
 					strings.Contains(must(t, "tc class show dev "+v.Device), fmt.Sprintf("rate %dMbit", want/sluice.Mbit))
 			})
 		})
@@ -250,7 +255,7 @@ func TestXenstoredFails(t *testing.T) {
 			state := must(t, "xenstore-read "+g.backend(t, 0)+"/state")
 			value := must(t, "xenstore-read "+g.backend(t, 0)+"/sluice/tx/limit")
 			return err == nil && node.State == sluice.Connected && state == "4" && (want == 0 || node.Value.Tx.Limit == want) && value == node.Value.Tx.Limit.String() &&
-				creditOf(t, d.inventory.VIFs()[0].Device)[0] == fmt.Sprintf("%d,50000", uint64(node.Value.Tx.Limit)/8*2*54/1000)
+				creditOf(t, d.inventory.VIFs()[0].Device)[0] == wall(node.Value.Tx.Limit)
 		})
 	}
 	for cut := 1; cut <= 60; cut += 4 { // at ever later requests of a change
