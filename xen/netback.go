@@ -109,6 +109,9 @@ func (n *Netback) Release(ctx context.Context, v sluice.VIF) error {
 			return unanswered(err)
 		}
 		if err := n.put(ctx, at, created); err != nil {
+			if sluice.CodeOf(err) == sluice.NotFound {
+				continue // it is just going, and its limit with it
+			}
 			return err
 		}
 		if err := n.Store.Remove(ctx, at.Backend+"/sluice/created-rate"); err != nil {
