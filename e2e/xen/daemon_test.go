@@ -41,7 +41,8 @@ func serve(dir, socket string, fault func(string)) (*daemon, error) {
 		cancel()
 		return nil, err
 	}
-	journal, err := etcd.Open(ctx, dir, log)
+	quiet := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	journal, err := etcd.Open(ctx, dir, quiet)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -108,7 +109,7 @@ func creditOf(t testing.TB, device string) []string {
 type childJob struct {
 	Dir string
 	VM  string
-	To  sluice.Rate // 0: make no change, put in order what is there
+	To  sluice.Rate // both directions' limit
 }
 
 func runChild(job string) int {
@@ -127,11 +128,9 @@ func runChild(job string) int {
 		fmt.Println(err)
 		return 1
 	}
-	if j.To != 0 {
-		if _, err := d.Set(context.Background(), control.Request{VM: j.VM, Tx: limit(j.To), Rx: limit(j.To), By: "child"}); err != nil {
-			fmt.Println(err)
-			return 1
-		}
+	if _, err := d.Set(context.Background(), control.Request{VM: j.VM, Tx: limit(j.To), Rx: limit(j.To), By: "child"}); err != nil {
+		fmt.Println(err)
+		return 1
 	}
 	d.stop()
 	return 0

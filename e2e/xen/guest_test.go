@@ -34,9 +34,17 @@ var bridge = sync.OnceValue(func() error {
 	return err
 })
 
-// start boots a guest and waits until its iperf3 answers. More words become
+// start boots a guest and waits until its services answer. More words become
 // lines of its configuration.
 func start(t testing.TB, number int, vifs []string, more ...string) *vm {
+	t.Helper()
+	g := create(t, number, vifs, more...)
+	g.ready(t)
+	return g
+}
+
+// create has a guest boot.
+func create(t testing.TB, number int, vifs []string, more ...string) *vm {
 	t.Helper()
 	if err := bridge(); err != nil {
 		t.Fatal(err)
@@ -51,7 +59,7 @@ func start(t testing.TB, number int, vifs []string, more ...string) *vm {
 	}
 	g.config = filepath.Join(t.TempDir(), g.name)
 	lines := append([]string{
-		"name='" + g.name + "'", "uuid='" + g.uuid + "'", "memory=128", "vcpus=1", "on_crash='destroy'",
+		"name='" + g.name + "'", "uuid='" + g.uuid + "'", "memory=128", "on_crash='destroy'",
 		"kernel='/guest/vmlinuz'", "ramdisk='/guest/initrd.gz'",
 		"extra='console=hvc0 quiet mitigations=off " + strings.Join(args, " ") + "'",
 		"vif=[" + strings.Join(specs, ",") + "]",
@@ -61,7 +69,6 @@ func start(t testing.TB, number int, vifs []string, more ...string) *vm {
 	}
 	must(t, "xl create -q "+g.config)
 	t.Cleanup(func() { _, _ = shell("xl destroy " + g.name) })
-	g.ready(t)
 	return g
 }
 

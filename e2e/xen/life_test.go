@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -122,12 +123,24 @@ func TestInventory(t *testing.T) {
 	})
 	t.Run("reboot", func(t *testing.T) {
 		before := g.domid(t)
-		must(t, "xl destroy vm1; xl create -q "+g.config) // the guest's busybox does not listen to xl reboot
+		must(t, "xl reboot vm1")
+		eventually(t, "another domain", func() bool {
+			now, err := shell("xl domid vm1")
+			return err == nil && now != strconv.Itoa(before)
+		})
 		g.ready(t)
+		held(t)
+	})
+	t.Run("save and restore", func(t *testing.T) {
+		before := g.domid(t)
+		must(t, "xl save vm1 /tmp/vm1.saved")
+		eventually(t, "no vif", func() bool { return len(ours()) == 0 })
+		must(t, "xl restore /tmp/vm1.saved && rm /tmp/vm1.saved")
 		if g.domid(t) == before {
 			t.Fatal("it is the same domain")
 		}
 		held(t)
+		g.ready(t)
 	})
 	t.Run("death in the middle", func(t *testing.T) {
 		v := ours()[0]
@@ -206,7 +219,6 @@ func TestKilled(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			set++
 			child(t, childJob{dir, "vm1", set * sluice.Mbit}, point)
-			child(t, childJob{Dir: dir, VM: "vm1", To: 0}, "")
 			d, err := serve(dir, "", nil)
 			if err != nil {
 				t.Fatal(err)

@@ -18,7 +18,10 @@ import (
 func threeGuests(t *testing.T, d *daemon) (guests [3]*vm) {
 	t.Helper()
 	for i := range guests {
-		guests[i] = start(t, i+1, []string{""})
+		guests[i] = create(t, i+1, []string{""})
+	}
+	for _, g := range guests {
+		g.ready(t)
 	}
 	eventually(t, "three vifs", func() bool { return len(d.inventory.VIFs()) == 3 })
 	return guests
@@ -28,7 +31,9 @@ func threeGuests(t *testing.T, d *daemon) (guests [3]*vm) {
 // what xl's own rate= makes of it.
 func TestAccuracy(t *testing.T) {
 	d := mustServe(t, "")
-	g, peer := start(t, 1, []string{""}), start(t, 2, []string{""})
+	g, peer := create(t, 1, []string{""}), create(t, 2, []string{""})
+	g.ready(t)
+	peer.ready(t)
 	for _, rate := range []sluice.Rate{5 * sluice.Mbit, 20 * sluice.Mbit, 40 * sluice.Mbit, 100 * sluice.Mbit} {
 		c := d.set(t, "vm1", 0, limit(rate), limit(rate))
 		t.Logf("%s: set and verified in %s", rate, time.Duration(c.TookNS))
