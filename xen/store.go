@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"sluice"
@@ -41,20 +40,13 @@ type Store struct {
 	// but in tests, which end the process there.
 	Fault func(point string)
 
-	mu   sync.Mutex
-	busy map[string]*turn // by the vif's key: whose Begin or Finish is at work
-}
-
-// turn is a lock that a context can give up waiting for.
-type turn struct {
-	held  chan struct{}
-	users int
+	turns turns // by the vif's key: one at a time reads and writes a vif
 }
 
 // Get implements [control.Store]. A vif that Sluice never set has the limit
 // that xl gave it.
 func (s *Store) Get(ctx context.Context, key string) (control.Node, error) {
-	free, err := s.take(ctx, key)
+	free, err := s.turns.take(ctx, key)
 	if err != nil {
 		return control.Node{}, err
 	}
@@ -95,7 +87,7 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 	if !ok {
 		return gone(sluice.VIF{VM: c.VM, Index: c.VIF})
 	}
-	free, err := s.take(ctx, c.Key)
+	free, err := s.turns.take(ctx, c.Key)
 	if err != nil {
 		return err
 	}
@@ -163,7 +155,7 @@ func isConnected(ctx context.Context, v xenstore.View, at Interface) error {
 // Finish implements [control.Store]. It restores Connected only if the state
 // is still Reconfiguring.
 func (s *Store) Finish(ctx context.Context, c sluice.Change, seen control.Node) error {
-	free, err := s.take(ctx, c.Key)
+	free, err := s.turns.take(ctx, c.Key)
 	if err != nil {
 		return err
 	}
@@ -238,42 +230,6 @@ func (s *Store) Change(ctx context.Context, id uint64) (sluice.Change, error) {
 // Changes implements [control.Store].
 func (s *Store) Changes(ctx context.Context, limit int) ([]sluice.Change, error) {
 	return s.Journal.Changes(ctx, limit)
-}
-
-// take waits for a vif's turn and returns what gives it on.
-func (s *Store) take(ctx context.Context, key string) (free func(), err error) {
-	s.mu.Lock()
-	if s.busy == nil {
-		s.busy = make(map[string]*turn)
-	}
-	one := s.busy[key]
-	if one == nil {
-		one = &turn{held: make(chan struct{}, 1)}
-		s.busy[key] = one
-	}
-	one.users++
-	s.mu.Unlock()
-	leave := func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if one.users--; one.users == 0 {
-			delete(s.busy, key)
-		}
-	}
-	select {
-	case one.held <- struct{}{}:
-		return func() { <-one.held; leave() }, nil
-	case <-ctx.Done():
-		leave()
-		return nil, unanswered(ctx.Err())
-	}
-}
-
-// idle reports whether nobody is at work on the vif.
-func (s *Store) idle(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.busy[key] == nil
 }
 
 func id(c *sluice.Change) string { return fmt.Sprint(c.ID) }

@@ -109,7 +109,7 @@ func (s *Store) relay(ctx context.Context, updates <-chan control.Update, events
 // it was left by a crash.
 func (s *Store) due(ctx context.Context, key string) bool {
 	at, ok := s.Inventory.find(key)
-	if !ok || s.idle(key) {
+	if !ok || s.turns.idle(key) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -173,7 +173,7 @@ func (s *Store) adopt(ctx context.Context, at Interface) {
 		return
 	}
 	key := at.Key()
-	free, err := s.take(ctx, key)
+	free, err := s.turns.take(ctx, key)
 	if err != nil {
 		return
 	}

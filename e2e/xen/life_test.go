@@ -270,7 +270,7 @@ func TestXenstoredFails(t *testing.T) {
 				creditOf(t, d.inventory.VIFs()[0].Device)[0] == wall(node.Value.Tx.Limit)
 		})
 	}
-	for cut := 1; cut <= 60; cut += 4 { // at ever later requests of a change
+	for cut := 1; cut <= 60; cut += 8 { // at ever later requests of a change
 		p.cutAfter(cut)
 		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 		_, err := d.Set(ctx, control.Request{VM: "vm1", Tx: limit(sluice.Rate(22+cut) * sluice.Mbit), By: "test"})
