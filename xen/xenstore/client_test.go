@@ -14,15 +14,16 @@ import (
 	"time"
 
 	"sluice/xen/xenstore"
+	"sluice/xen/xenstore/xenstoretest"
 )
 
-// dial connects to the double, or to what SLUICE_XENSTORE names, the real
+// dial connects to a server of the test's, or to what SLUICE_XENSTORE names, the real
 // one, and returns a part of the tree to play in.
 func dial(t testing.TB) (*xenstore.Client, string) {
 	t.Helper()
 	path := os.Getenv("SLUICE_XENSTORE")
 	if path == "" {
-		path = newDouble(t).socket
+		path = xenstoretest.Start(t).Socket
 	}
 	return dialAt(t, path), "/tool/" + strings.ReplaceAll(strings.ToLower(t.Name()), "/", "-")
 }
@@ -284,20 +285,18 @@ func TestSlowReaderOfAWatch(t *testing.T) {
 // The rest needs a xenstored that can be mistreated.
 
 func TestReconnect(t *testing.T) {
-	d := newDouble(t)
-	c := dialAt(t, d.socket)
+	d := xenstoretest.Start(t)
+	c := dialAt(t, d.Socket)
 	ctx := deadline(t)
 	events, err := c.Watch(ctx, "/a")
 	must(t, err)
 	until(t, events, "/a")
 
-	d.mu.Lock()
-	d.mute = true
-	d.mu.Unlock()
+	d.Mute(true)
 	lost := make(chan error, 1)
 	go func() { _, err := c.Read(ctx, "/a"); lost <- err }()
 	time.Sleep(50 * time.Millisecond)
-	d.stop()
+	d.Stop()
 	if err := <-lost; !errors.Is(err, xenstore.ErrLost) {
 		t.Errorf("a request under way when the connection broke: %v", err)
 	}
@@ -306,10 +305,8 @@ func TestReconnect(t *testing.T) {
 	if _, err := c.Read(short, "/a"); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, xenstore.ErrLost) {
 		t.Errorf("a request while xenstored is away: %v", err)
 	}
-	d.mu.Lock()
-	d.mute = false
-	d.mu.Unlock()
-	d.listen(t)
+	d.Mute(false)
+	d.Listen(t)
 	for err = xenstore.ErrLost; errors.Is(err, xenstore.ErrLost); { // it may meet one that is just closing
 		err = c.WriteString(ctx, "/b", "back")
 	}
@@ -320,11 +317,9 @@ func TestReconnect(t *testing.T) {
 }
 
 func TestDeadlineOfASilentXenstored(t *testing.T) {
-	d := newDouble(t)
-	c := dialAt(t, d.socket)
-	d.mu.Lock()
-	d.mute = true
-	d.mu.Unlock()
+	d := xenstoretest.Start(t)
+	c := dialAt(t, d.Socket)
+	d.Mute(true)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := c.Read(ctx, "/a"); !errors.Is(err, context.DeadlineExceeded) {
@@ -333,8 +328,8 @@ func TestDeadlineOfASilentXenstored(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	d := newDouble(t)
-	c := dialAt(t, d.socket)
+	d := xenstoretest.Start(t)
+	c := dialAt(t, d.Socket)
 	events, err := c.Watch(deadline(t), "/")
 	must(t, err)
 	must(t, c.Close())

@@ -1,4 +1,8 @@
-package xenstore_test
+// Package xenstoretest is a xenstored for tests on machines without Xen: the
+// wire protocol, a tree, transactions that conflict, watches that fire. It
+// keeps no quota and lets everybody do everything. Package xenstore's tests
+// hold it against the real one: the same run in a Xen host.
+package xenstoretest
 
 import (
 	"bytes"
@@ -15,10 +19,9 @@ import (
 	"testing"
 )
 
-// double is a xenstored on a Unix socket, for machines without Xen. The tests
-// that use it run against the real one too, in the Xen lab (e2e/xen).
-type double struct {
-	socket   string
+// Server is a xenstored on a Unix socket.
+type Server struct {
+	Socket   string
 	listener net.Listener
 
 	mu       sync.Mutex
@@ -36,11 +39,18 @@ type node struct {
 }
 
 type session struct {
-	double  *double
+	server  *Server
 	conn    net.Conn
 	writing sync.Mutex
 	txs     map[uint32]*picture
 	lastTx  uint32
+}
+
+// Mute has the server take requests, carry them out and answer none.
+func (d *Server) Mute(yes bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mute = yes
 }
 
 // picture is a transaction's own tree.
@@ -50,18 +60,20 @@ type picture struct {
 	change []string
 }
 
-func newDouble(t testing.TB) *double {
+// Start runs a server with an empty tree until the test ends.
+func Start(t testing.TB) *Server {
 	t.Helper()
-	d := &double{socket: filepath.Join(t.TempDir(), "socket"), nodes: map[string]node{"/": {perms: "n0"}},
+	d := &Server{Socket: filepath.Join(t.TempDir(), "socket"), nodes: map[string]node{"/": {perms: "n0"}},
 		watches: map[*session]map[[2]string]bool{}, sessions: map[*session]bool{}}
-	d.listen(t)
-	t.Cleanup(d.stop)
+	d.Listen(t)
+	t.Cleanup(d.Stop)
 	return d
 }
 
-func (d *double) listen(t testing.TB) {
+// Listen takes connections, again after Stop.
+func (d *Server) Listen(t testing.TB) {
 	t.Helper()
-	l, err := net.Listen("unix", d.socket)
+	l, err := net.Listen("unix", d.Socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +84,7 @@ func (d *double) listen(t testing.TB) {
 			if err != nil {
 				return
 			}
-			s := &session{double: d, conn: conn, txs: map[uint32]*picture{}}
+			s := &session{server: d, conn: conn, txs: map[uint32]*picture{}}
 			d.mu.Lock()
 			d.sessions[s], d.watches[s] = true, map[[2]string]bool{}
 			d.mu.Unlock()
@@ -81,8 +93,8 @@ func (d *double) listen(t testing.TB) {
 	}()
 }
 
-// stop ends the daemon and its connections; the tree stays.
-func (d *double) stop() {
+// Stop ends the server and its connections, as if it crashed; the tree stays.
+func (d *Server) Stop() {
 	d.listener.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -92,7 +104,7 @@ func (d *double) stop() {
 }
 
 func (s *session) serve() {
-	d := s.double
+	d := s.server
 	defer func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -138,7 +150,7 @@ func (s *session) send(op, request, tx uint32, payload []byte) {
 }
 
 func (s *session) handle(op, tx uint32, payload []byte) ([]byte, string) {
-	d, ok := s.double, []byte("OK\x00")
+	d, ok := s.server, []byte("OK\x00")
 	words := strings.Split(string(payload), "\x00")
 	path := words[0]
 	if !strings.HasPrefix(path, "/") && path != "" && !strings.HasPrefix(path, "@") {
@@ -257,7 +269,7 @@ func (s *session) handle(op, tx uint32, payload []byte) ([]byte, string) {
 }
 
 // fire tells the watches of changed paths.
-func (d *double) fire(paths []string) {
+func (d *Server) fire(paths []string) {
 	d.writes++
 	for _, path := range paths {
 		for s, watches := range d.watches {
