@@ -27,14 +27,16 @@ if ! ip link show $ifb >/dev/null 2>&1; then
   for d in $dev $ifb; do
     tc qdisc add dev $d root handle 1: htb default 1
     tc class add dev $d parent 1: classid 1:1 htb rate 30gbit burst 1m cburst 1m quantum 60000
-    tc qdisc add dev $d parent 1:1 fq_codel
+    tc qdisc add dev $d parent 1:1 handle 10: fq_codel
   done
 fi
 `, v.Device, ifb)
 	for dev, a := range map[string]sluice.Allocation{ifb: want.Tx, v.Device: want.Rx} {
 		rate := min(a.Limit, 30*sluice.Gbit)
 		burst := min(max(uint64(rate)/8/100, 4096), 1<<20)
-		script += fmt.Sprintf("tc class change dev %s parent 1: classid 1:1 htb rate %dbit burst %d cburst %d quantum 60000\n", dev, rate, burst, burst)
+		target := max(5000, 100_000_000_000/uint64(rate)) // microseconds; several frames, also at a low rate
+		script += fmt.Sprintf("tc class change dev %s parent 1: classid 1:1 htb rate %dbit burst %d cburst %d quantum 60000\n", dev, rate, burst, burst) +
+			fmt.Sprintf("tc qdisc change dev %s parent 1:1 handle 10: fq_codel target %dus interval %dus\n", dev, target, 20*target)
 	}
 	if out, err := shell(script); err != nil {
 		code := sluice.NotApplied
