@@ -23,7 +23,7 @@ import (
 
 const (
 	cache       = "/var/cache/sluice"
-	bootWithin  = 12 * time.Minute
+	bootWithin  = 28 * time.Minute
 	insideEnv   = "SLUICE_INSIDE_XEN" // set in dom0
 	childEnv    = "SLUICE_CHILD"      // set for a daemon that a test kills
 	projectRoot = "../.."
@@ -131,7 +131,7 @@ func fill(ctx context.Context, job string) error {
 			flags = append(flags, "'"+strings.ReplaceAll(f, "'", `'\''`)+"'")
 		}
 	}
-	script := fmt.Sprintf("export %s=1\nexec ./xen.test -test.timeout=11m %s\n", insideEnv, strings.Join(flags, " "))
+	script := fmt.Sprintf("export %s=1\nexec ./xen.test -test.timeout=25m %s\n", insideEnv, strings.Join(flags, " "))
 	return os.WriteFile(filepath.Join(job, "job.sh"), []byte(script), 0o755)
 }
 
