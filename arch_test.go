@@ -31,8 +31,10 @@ var allowed = map[string][]string{
 	"linux/netnstest":  {},
 	"monitor":          {"."},
 	"web":              {},
-	"xen":              {".", "xen/xenstore"},
+	"xen":              {".", "control", "xen/xenstore"},
 	"xen/xenstore":     {},
+
+	"xen/xenstore/xenstoretest": {},
 }
 
 // TestRooms holds every import against the plan of the house.

@@ -92,7 +92,8 @@ func (c *Control) follow(q *queue, before map[string]sluice.VIF) map[string]slui
 // learn takes in what the store says.
 func (c *Control) learn(u Update) {
 	c.mu.Lock()
-	if c.nodes[u.Key].Revision < u.Node.Revision {
+	// Also at the same revision, 0: a limit that somebody else made, and nobody set.
+	if c.nodes[u.Key].Revision <= u.Node.Revision {
 		c.nodes[u.Key] = u.Node
 	}
 	c.mu.Unlock()

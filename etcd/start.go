@@ -133,7 +133,7 @@ func (s *Store) config() *embed.Config {
 	c.SnapshotCount, c.SnapshotCatchUpEntries = snapshotEntries, snapshotEntries/4
 	c.BackendBatchInterval = commitEvery
 	c.QuotaBackendBytes = sizeLimit
-	c.AutoCompactionMode, c.AutoCompactionRetention = "", "" // keepHouse does it, by count
+	c.AutoCompactionRetention = "0" // none: keepHouse does it, by count
 	return c
 }
 
