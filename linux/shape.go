@@ -1,0 +1,65 @@
+package linux
+
+import "sluice"
+
+// gsoFrame is the largest packet TCP segmentation offload makes.
+const gsoFrame = 64 << 10
+
+const (
+	// floor is the rate of a class without a guarantee, in byte/s: HTB knows
+	// no class without one. A thousand of them are 8 Mbit/s.
+	floor = 1000
+	// boundless stands for no limit, in byte/s: 1 Tbit/s.
+	boundless = 125_000_000_000
+
+	mtu = 1514
+)
+
+// bytesPerSecond is a rate as the kernel takes it.
+func bytesPerSecond(r sluice.Rate) uint64 {
+	if r == sluice.Unlimited {
+		return boundless
+	}
+	return min(max(uint64(r)/8, 1), boundless)
+}
+
+// leaf is the class of an allocation.
+func leaf(a sluice.Allocation) params {
+	p := params{ceil: bytesPerSecond(a.Limit), quantum: quantum(a.Weight), prio: 1}
+	p.rate = min(max(bytesPerSecond(a.Guarantee), floor), p.ceil)
+	if a.Priority > 0 {
+		p.prio = 0
+	}
+	p.burst, p.cburst = burst(p.rate), burst(p.ceil)
+	return p
+}
+
+// trunk is the class that all leaves borrow from.
+func trunk(capacity sluice.Rate) params {
+	r := bytesPerSecond(capacity)
+	return params{rate: r, ceil: r, burst: burst(r), cburst: burst(r)}
+}
+
+// quantum is what a class sends in one round of the spare rate. HTB sends a
+// whole packet in any case, so less than a GSO frame would not be heeded; 100
+// is one frame.
+func quantum(weight int) uint32 {
+	return uint32(max(weight*gsoFrame/sluice.DefaultWeight, mtu))
+}
+
+// burst is what a class may send at once after a pause. It has to bridge the
+// time by which the kernel's timers are late, or the class falls short of its
+// rate; more would be a burst above the limit that a neighbour feels.
+func burst(rate uint64) uint64 {
+	const late = 5 // ms
+	return max(rate*late/1000, 2*mtu)
+}
+
+// queue is how many bytes may wait in a class: about 15 ms of its rate, at
+// least two GSO frames, but at low rates, where TCP makes small ones, no more
+// than a tenth of a second.
+func queue(ceil uint64) uint32 {
+	const most = 32 << 20
+	tenth := max(ceil/10, 16*mtu)
+	return uint32(min(max(ceil*15/1000, min(2*(gsoFrame+mtu), tenth)), most))
+}
