@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"sluice"
+	"sluice/http"
+)
+
+// client is how commands reach the daemon and answer the person.
+type client struct {
+	socket string
+	output string
+}
+
+func (c *client) daemon() *http.Client { return http.NewClient(c.socket) }
+
+// print writes v as JSON where that was asked for, else by text.
+func (c *client) print(w io.Writer, v any, text func(w io.Writer)) error {
+	if c.output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	text(t)
+	return t.Flush()
+}
+
+func listCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "VMs and vifs, their usage and allocation", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			vifs, err := c.daemon().VIFs(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.printVIFs(cmd.OutOrStdout(), vifs)
+		}}
+}
+
+func showCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "show VM", Short: "one VM's vifs", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			vifs, err := c.daemon().VM(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.printVIFs(cmd.OutOrStdout(), vifs)
+		}}
+}
+
+func (c *client) printVIFs(w io.Writer, vifs []sluice.VIFStatus) error {
+	return c.print(w, vifs, func(w io.Writer) {
+		fmt.Fprintln(w, "VM\tVIF\tDEVICE\tSOURCE\tSTATE\tTX\tLIMIT\tRX\tLIMIT\t")
+		for _, v := range vifs {
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.VM, v.Index, v.Device, v.Source, v.State,
+				short(v.Tx.Usage), v.Tx.Limit, short(v.Rx.Usage), v.Rx.Limit, v.Problem)
+		}
+	})
+}
+
+// short is a measured rate in three digits or so.
+func short(r sluice.Rate) string {
+	bits, unit := float64(r), "bit"
+	for _, u := range []string{"kbit", "mbit", "gbit", "tbit"} {
+		if bits < 1000 {
+			break
+		}
+		bits, unit = bits/1000, u
+	}
+	return fmt.Sprintf("%.3g%s", bits, unit)
+}
+
+func doctorCommand(c *client) *cobra.Command {
+	var cleanup bool
+	cmd := &cobra.Command{Use: "doctor", Short: "what this host can and cannot do, and what to do about it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cleanup {
+				return clean(cmd.Context())
+			}
+			found := findings(cmd.Context(), c)
+			err := c.print(cmd.OutOrStdout(), found, func(w io.Writer) {
+				for _, f := range found {
+					mark := "ok"
+					if !f.OK {
+						mark = "missing"
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\n", mark, f.Name, f.Detail)
+					if f.Try != "" {
+						fmt.Fprintf(w, "\t\ttry: %s\n", f.Try)
+					}
+				}
+			})
+			for _, f := range found {
+				if !f.OK && err == nil {
+					err = &sluice.Error{Code: sluice.Unsupported, Message: "this host lacks something: " + f.Name, Try: f.Try}
+				}
+			}
+			return err
+		}}
+	cmd.Flags().BoolVar(&cleanup, "cleanup", false, "take everything of Sluice's out of the kernel; stop the daemon first")
+	return cmd
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"sluice"
+	"sluice/control"
+	"sluice/etcd"
+	"sluice/guest"
+	"sluice/http"
+	"sluice/linux"
+	"sluice/monitor"
+	"sluice/web"
+	"sluice/xen"
+	"sluice/xen/xenstore"
+)
+
+const settingsFile = "/etc/sluice/sluice.toml"
+
+func serveCommand(c *client) *cobra.Command {
+	var config, bridge, listen, stateDir, capacityText string
+	var interval time.Duration
+	var verbose bool
+	cmd := &cobra.Command{Use: "serve", Short: "the host daemon", Args: cobra.NoArgs}
+	f := cmd.Flags()
+	f.StringVar(&config, "config", settingsFile, "the settings file; flags win over it")
+	f.StringVar(&stateDir, "state-dir", "/var/lib/sluice", "where the store, the journal and the token are")
+	f.StringVar(&listen, "listen", "127.0.0.1:8511", "where the page and the API are; \"\" for nowhere")
+	f.StringVar(&bridge, "bridge", "", "take this bridge's ports as vifs")
+	f.StringVar(&capacityText, "capacity", "", "what the link carries, per direction")
+	f.DurationVar(&interval, "interval", time.Second, "between two data sets, 100ms to 60s")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log what happens inside, too")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := readSettings(config, f.Changed("config"))
+		if err != nil {
+			return err
+		}
+		for name, set := range map[string]func(){
+			"bridge": func() { s.Bridge = bridge }, "listen": func() { s.Listen = listen }, "state-dir": func() { s.StateDir = stateDir },
+			"interval": func() { s.Interval = duration(interval) },
+		} {
+			if f.Changed(name) {
+				set()
+			}
+		}
+		if capacityText != "" {
+			r, err := sluice.ParseRate(capacityText)
+			if err != nil {
+				return err
+			}
+			s.Capacity = capacity{Tx: r, Rx: r}
+		}
+		level := slog.LevelInfo
+		if verbose {
+			level = slog.LevelDebug
+		}
+		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+		return serve(cmd.Context(), s, c.socket, log)
+	}
+	return cmd
+}
+
+// serve runs the daemon until ctx ends. The kernel goes on shaping after it.
+func serve(ctx context.Context, s settings, socket string, log *slog.Logger) error {
+	if os.Geteuid() != 0 {
+		return &sluice.Error{Code: sluice.Refused, Message: "the daemon changes the kernel's traffic control, which needs root", Unchanged: "nothing was started", Try: "run it as root"}
+	}
+	capacity := sluice.Capacity(s.Capacity)
+	doors, err := open(s, socket)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, d := range doors {
+			d.Close()
+		}
+	}()
+	token, err := http.Token(s.StateDir)
+	if err != nil {
+		return err
+	}
+	store, err := etcd.Open(ctx, filepath.Join(s.StateDir, "store"), log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	htb, err := linux.NewHTB(log)
+	if err != nil {
+		return err
+	}
+	defer htb.Close()
+	if err := htb.SetCapacity(ctx, capacity); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: func() sluice.Capacity { return capacity }, Fault: fault}
+	if xen.ControlDomain() {
+		xs, err := xenstore.Dial(ctx, "")
+		if err != nil {
+			return err
+		}
+		defer xs.Close()
+		inventory, err := xen.Open(ctx, xs, log)
+		if err != nil {
+			return err
+		}
+		options.Inventory = inventory
+		options.Store = &xen.Store{Journal: store, Xenstore: xs, Inventory: inventory, Log: log, Fault: fault}
+		options.Driver = &xen.Netback{Store: xs, Inventory: inventory, Shaper: htb}
+	} else {
+		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Static: s.static()}, log)
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return inventory.Run(ctx) })
+		options.Inventory = inventory
+	}
+	ctl := control.New(options)
+	guests, err := collectors(s)
+	if err != nil {
+		return err
+	}
+	watch, err := monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: capacity, Inventory: options.Inventory,
+		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: func() map[string]monitor.Guest { return guests }, Log: log})
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Control: ctl, Monitor: watch, Doctor: prober{}, Page: web.Files(), Token: token, Log: log}
+	group.Go(func() error { return ctl.Run(ctx) })
+	group.Go(func() error { watch.Run(ctx); return nil })
+	group.Go(func() error { return server.Serve(ctx, doors...) })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-store.Failed():
+			return store.Err()
+		}
+	})
+	for _, d := range doors {
+		if url := d.URL(); url != "" {
+			log.Info("the page is open", "url", url)
+		}
+	}
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	return group.Wait()
+}
+
+// open opens the doors: the Unix socket, and a TCP listener that was
+// inherited, or is made.
+func open(s settings, socket string) (doors []*http.Door, err error) {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the socket's directory cannot be made", Unchanged: "nothing was started", Err: err}
+	}
+	d, err := http.ListenUnix(socket)
+	if err != nil {
+		return nil, err
+	}
+	doors = append(doors, d)
+	inherited, err := activation.Listeners()
+	if err != nil {
+		return doors, &sluice.Error{Code: sluice.Unavailable, Message: "the sockets that were handed over cannot be used", Err: err}
+	}
+	for _, l := range inherited {
+		if _, tcp := l.(*net.TCPListener); !tcp {
+			continue
+		}
+		d, err := http.Adopt(l, s.TLSCert, s.TLSKey)
+		if err != nil {
+			return doors, err
+		}
+		doors = append(doors, d)
+	}
+	if len(doors) == 1 && s.Listen != "" {
+		if d, err = http.ListenTCP(s.Listen, s.TLSCert, s.TLSKey); err != nil {
+			doors[0].Close()
+			return nil, err
+		}
+		doors = append(doors, d)
+	}
+	return doors, nil
+}
+
+// collectors are the guests that the settings file says how to reach.
+func collectors(s settings) (map[string]monitor.Guest, error) {
+	guests := make(map[string]monitor.Guest)
+	for _, v := range s.VMs {
+		if v.Collector == "" {
+			continue
+		}
+		g, err := guest.NewClient(v.Collector)
+		if err != nil {
+			return nil, err
+		}
+		name := v.UUID
+		if name == "" {
+			name = v.Name
+		}
+		guests[name] = g
+	}
+	return guests, nil
+}
+
+// settled tells the monitor what is set, in its words.
+func settled(ctl *control.Control) func() map[string]sluice.Setting {
+	return func() map[string]sluice.Setting {
+		nodes := ctl.Settings()
+		all := make(map[string]sluice.Setting, len(nodes))
+		for key, n := range nodes {
+			all[key] = sluice.Setting{Value: n.Value, State: n.State, Revision: n.Revision}
+		}
+		return all
+	}
+}
+
+type prober struct{}
+
+// Check implements [http.Doctor].
+func (prober) Check(ctx context.Context) []sluice.Finding { return linux.Probe(ctx) }
+
+// findings are the daemon's, or this program's own where there is none.
+func findings(ctx context.Context, c *client) []sluice.Finding {
+	found, err := c.daemon().Doctor(ctx)
+	if err == nil {
+		return append(found, sluice.Finding{Name: "daemon", OK: true, Detail: "answers at " + c.socket})
+	}
+	var told *sluice.Error
+	f := sluice.Finding{Name: "daemon", Detail: err.Error()}
+	if errors.As(err, &told) {
+		f = sluice.Finding{Name: "daemon", Detail: told.Message, Try: told.Try}
+	}
+	return append(linux.Probe(ctx), f)
+}
+
+// clean takes everything of ours out of the kernel.
+func clean(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return &sluice.Error{Code: sluice.Refused, Message: "cleaning up needs root", Unchanged: "nothing was removed", Try: "run it as root"}
+	}
+	if err := linux.CleanUp(ctx); err != nil {
+		return err
+	}
+	fmt.Println("nothing of Sluice's is left in the kernel; settings and journal are kept in the state directory")
+	return nil
+}
