@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -87,6 +88,9 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 			d.Close()
 		}
 	}()
+	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
+		return &sluice.Error{Code: sluice.Unavailable, Message: "the state directory cannot be made", Unchanged: "nothing was started", Err: err}
+	}
 	token, err := http.Token(s.StateDir)
 	if err != nil {
 		return err
@@ -137,7 +141,7 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Control: ctl, Monitor: watch, Doctor: prober{}, Page: web.Files(), Token: token, Log: log}
+	server := &http.Server{Control: ctl, Monitor: current{watch, ctl}, Doctor: prober{}, Page: web.Files(), Token: token, Log: log}
 	group.Go(func() error { return ctl.Run(ctx) })
 	group.Go(func() error { watch.Run(ctx); return nil })
 	group.Go(func() error { return server.Serve(ctx, doors...) })
@@ -223,6 +227,36 @@ func settled(ctl *control.Control) func() map[string]sluice.Setting {
 		}
 		return all
 	}
+}
+
+// current is the monitor with what was set since its last tick: who sets and
+// then lists sees what was set.
+type current struct {
+	*monitor.Monitor
+	control *control.Control
+}
+
+// DataSet implements [http.Monitor].
+func (c current) DataSet() sluice.DataSet {
+	d := c.Monitor.DataSet()
+	d.VIFs = slices.Clone(d.VIFs)
+	nodes := c.control.Settings()
+	for i := range d.VIFs {
+		v := &d.VIFs[i]
+		n, ok := nodes[v.Key()]
+		if !ok || n.Revision <= v.Revision {
+			continue
+		}
+		v.State, v.Revision = n.State, n.Revision
+		for _, side := range []struct {
+			to   *sluice.DirectionStatus
+			from sluice.Allocation
+		}{{&v.Tx, n.Value.Tx}, {&v.Rx, n.Value.Rx}} {
+			side.to.Limit, side.to.Guarantee = side.from.Limit, side.from.Guarantee
+			side.to.Weight, side.to.Priority = side.from.Weight, side.from.Priority
+		}
+	}
+	return d
 }
 
 type prober struct{}

@@ -28,7 +28,7 @@ export function glide(present: number, wanted: number, ms: number): number {
 /** ticks are two to five round values inside (0, top). */
 export function ticks(top: number): number[] {
   const ten = 10 ** Math.floor(Math.log10(top / 2));
-  const step = [1, 2, 5, 10].map((s) => s * ten).find((s) => top / s <= 4.2) ?? 10 * ten;
+  const step = [1, 2, 2.5, 5, 10].map((s) => s * ten).find((s) => top / s <= 4.2) ?? 10 * ten;
   const values: number[] = [];
   for (let v = step; v < top * 0.97; v += step) values.push(v);
   return values;
