@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sluice"
+)
+
+// TestSetReachesKernel follows a change from the command line to a flow.
+func TestSetReachesKernel(t *testing.T) {
+	h := newHost(t, "")
+	h.start()
+	h.ready()
+	if h.kernel() != [2]uint64{} {
+		t.Error("the daemon shaped before it was asked to")
+	}
+	c := h.set("web", "0", "20mbit")
+	if c.Result != sluice.Done || !c.Verified || len(c.States) != 3 {
+		t.Errorf("the change: %+v", c)
+	}
+	if got := h.kernel(); got != [2]uint64{20e6, 20e6} {
+		t.Errorf("the kernel holds %v", got)
+	}
+	if r := h.flow(); r < 15e6 || r > 22e6 {
+		t.Errorf("the flow has %.1f Mbit/s", r/1e6)
+	}
+	h.set("web", "0", "50mbit", "--tx")
+	if got := h.kernel(); got != [2]uint64{50e6, 20e6} {
+		t.Errorf("after --tx the kernel holds %v", got)
+	}
+	h.set("web", "0", "--tx", "60mbit", "--rx=1gbit")
+	if got := h.kernel(); got != [2]uint64{60e6, 1e9} {
+		t.Errorf("after --tx and --rx the kernel holds %v", got)
+	}
+	if v := h.listed(); v.VM != "web" || v.Tx.Limit != 60e6 || v.Rx.Limit != 1e9 || v.Source != sluice.SourceHost {
+		t.Errorf("listed: %+v", v)
+	}
+	h.sluice("undo", "3")
+	if got := h.kernel(); got != [2]uint64{50e6, 20e6} {
+		t.Errorf("after undo the kernel holds %v", got)
+	}
+	if out := h.sluice("changes"); strings.Count(out, "done") != 4 {
+		t.Errorf("the journal:\n%s", out)
+	}
+	h.set("web", "0", "unlimited")
+	if v := h.listed(); v.Tx.Limit != sluice.Unlimited {
+		t.Errorf("lifted: %+v", v)
+	}
+	_ = h.daemon.Process.Signal(syscall.SIGTERM)
+	h.ended()
+	if h.kernel() == [2]uint64{} {
+		t.Error("the kernel stopped shaping with the daemon")
+	}
+	var out string
+	var status int
+	h.ns.Do(func() { out, _, status = h.try("doctor", "--cleanup") })
+	if status != 0 || h.kernel() != [2]uint64{} {
+		t.Errorf("cleaning up: %d %s", status, out)
+	}
+}
+
+// TestBadInput changes nothing and says what was wrong.
+func TestBadInput(t *testing.T) {
+	h := newHost(t, "")
+	if _, text, status := h.try("set", "web", "0", "1mbit"); status != 6 || !strings.Contains(text, "no sluice daemon") {
+		t.Errorf("no daemon: %d %s", status, text)
+	}
+	h.start()
+	h.ready()
+	h.set("web", "0", "100mbit")
+	for _, x := range []struct {
+		args   string
+		status int
+		says   string
+	}{
+		{"set nobody 0 1mbit", 3, `no VM "nobody"`},
+		{"set web 7 1mbit", 3, "no vif 7"},
+		{"set web 0 0", 2, "cut the VM off"},
+		{"set web 0 10mbps", 2, "ambiguous"},
+		{"set web 0 1e99", 2, "not a rate"},
+		{"set web 0 -- -1mbit", 2, "not a rate"},
+		{"set web 0 7kbit", 2, "below 8kbit"},
+		{"set web 0 11gbit", 4, "above the link"},
+		{"set web x 1mbit", 2, "not a vif's index"},
+		{"set web 0", 2, "sets nothing"},
+		{"set web 0 1mbit --revision 1", 4, "changed since you looked"},
+		{"set web 0 1mbit --guarantee 2mbit", 4, "above the limit"},
+		{"set web 0 --weight 0", 2, "weight 0"},
+		{"set web 0 --weight 1000000000", 2, "weight 1000000000"},
+		{"undo 99", 3, "99"},
+		{"undo x", 2, "not a change"},
+		{"list -o yaml", 2, "no output"},
+		{"frobnicate", 2, "unknown command"},
+		{"serve --config /nonexistent", 2, "settings file"},
+	} {
+		_, text, status := h.try(strings.Fields(x.args)...)
+		if status != x.status || !strings.Contains(text, x.says) {
+			t.Errorf("sluice %s: %d %swant %d and %q", x.args, status, text, x.status, x.says)
+		}
+	}
+	if got := h.kernel(); got != [2]uint64{100e6, 100e6} {
+		t.Errorf("the kernel holds %v", got)
+	}
+	if v := h.listed(); v.Tx.Limit != 100e6 {
+		t.Errorf("listed: %+v", v)
+	}
+}
+
+// TestCorruptSettings are refused whole, with the line.
+func TestCorruptSettings(t *testing.T) {
+	h := newHost(t, "")
+	for text, says := range map[string]string{
+		"bridge = \"br0\"\ncapacity = \"10mbps\"\n": "ambiguous",
+		"bridge = \n":        "line 1",
+		"brigde = \"br0\"\n": "brigde",
+		"[[vm]]\nname = \"a\"\n[[vm.vif]]\nindex = 0\n": "device",
+		"bridge = \"br7\"\n":                            "no bridge br7",
+		"listen = \"0.0.0.0:8511\"\n":                   "from other machines",
+	} {
+		if err := os.WriteFile(h.path("bad.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.ns.Do(func() {
+			_, out, status := h.try("serve", "--state-dir", h.path("other"), "--config", h.path("bad.toml"))
+			if status == 0 || !strings.Contains(out, says) {
+				t.Errorf("%q: %d %s", text, status, out)
+			}
+		})
+	}
+}
+
+// TestKillAtEveryStep ends the daemon between any two steps of a change: the
+// next start finishes or undoes it, and kernel, store and journal agree.
+func TestKillAtEveryStep(t *testing.T) {
+	h := newHost(t, "faults")
+	h.start()
+	h.ready()
+	h.set("web", "0", "100mbit")
+	limit := 100
+	for _, point := range []string{"located", "before-begin", "after-begin", "before-apply", "after-apply", "before-finish", "after-finish", "before-answer"} {
+		t.Run(point, func(t *testing.T) {
+			h.T = t
+			_ = h.daemon.Process.Kill()
+			h.ended()
+			h.start("SLUICE_FAULT=" + point)
+			h.ready()
+			limit++
+			asked := fmt.Sprintf("%dmbit", limit)
+			if _, text, status := h.try("set", "web", "0", asked); status != 6 {
+				t.Errorf("the daemon died and the answer was %d %s", status, text)
+			}
+			h.ended()
+			h.start()
+			h.ready()
+			v := h.listed()
+			for v.State != sluice.Connected {
+				v = h.listed()
+			}
+			kernel := h.kernel()
+			if uint64(v.Tx.Limit) != kernel[0] || uint64(v.Rx.Limit) != kernel[1] {
+				t.Errorf("the store says %s, the kernel %v", v.Tx.Limit, kernel)
+			}
+			if out := h.sluice("changes"); strings.Contains(out, "pending") {
+				t.Errorf("the journal:\n%s", out)
+			}
+		})
+	}
+}
