@@ -1,7 +1,7 @@
-# Sluice. `make demo` shows it, `make test` proves it; both install what they need.
+# Sluice. `make build` makes it, `make test` proves it and installs what that needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build page demo demo-down test test-unit test-page test-e2e test-xen bench lint generate clean
+.PHONY: all deps build page test test-unit test-page test-e2e test-xen lint generate clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -25,12 +25,6 @@ build: page ## bin/sluice and bin/sluice-guest, static
 	$(GO_BUILD) -o bin/sluice ./cmd/sluice
 	$(GO_BUILD) -o bin/sluice-guest ./cmd/sluice-guest
 
-demo: deps build ## three VMs, real services, real load, the page
-	bin/sluice lab up --follow
-
-demo-down: ## whatever a demo left, also after a crash
-	bin/sluice lab down
-
 test: deps build lint test-unit test-page test-e2e ## everything but Xen
 
 test-unit: ## units and, as root, the kernel in network namespaces
@@ -45,14 +39,11 @@ test-e2e: build ## QEMU guests and Chromium
 test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
 
-bench: deps build ## every figure beside its peer
-	go run ./bench
-
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 
-generate: ## the tc program's object and the OpenAPI document; needs clang-14
+generate: ## the OpenAPI document
 	go generate ./...
 
 clean:
