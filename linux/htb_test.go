@@ -202,7 +202,7 @@ func TestOwnClsactGoes(t *testing.T) {
 // TestCleanUp takes everything out, with a flow under way.
 func TestCleanUp(t *testing.T) {
 	b := newBench(t)
-	found := b.run("tc", "qdisc", "show") + b.run("ip", "-br", "link")
+	found := b.run("tc", "qdisc", "show") + b.run("ip", "-o", "link", "show", "type", "ifb")
 	b.apply(20_000_000, 20_000_000)
 	b.flow(b.vm, b.host, "192.0.2.1")
 	b.host.Do(func() {
@@ -210,7 +210,7 @@ func TestCleanUp(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if left := b.run("tc", "qdisc", "show") + b.run("ip", "-br", "link"); left != found {
+	if left := b.run("tc", "qdisc", "show") + b.run("ip", "-o", "link", "show", "type", "ifb"); left != found {
 		t.Errorf("found:\n%s\nleft:\n%s", found, left)
 	}
 }

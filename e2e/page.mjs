@@ -1,0 +1,59 @@
+// What a person does on the page, in Debian's Chromium. Arguments: the page's
+// address, its token, and where to put the picture. Prints what it saw as JSON.
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import { resolve } from 'node:path';
+
+const { chromium } = createRequire(pathToFileURL(resolve('../web/package.json')))('playwright-core');
+const [address, token, picture] = process.argv.slice(2);
+const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+const seen = { errors: [] };
+try {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  page.on('pageerror', (e) => seen.errors.push(e.message));
+  page.on('console', (m) => m.type() === 'error' && seen.errors.push(m.text()));
+  await page.goto(`${address}#token=${token}`);
+  const line = page.locator('[role=slider]').first();
+  await line.waitFor({ state: 'attached' }); // a line has no height
+  const canvas = page.locator('canvas').first();
+  await page.waitForTimeout(2500);
+  const before = await canvas.screenshot();
+  await page.waitForTimeout(2500);
+  seen.moves = !before.equals(await canvas.screenshot());
+
+  // The journal knows before the page does; a person looks before the next change.
+  const verified = async (n) => {
+    await page.waitForFunction((n) => fetch('/v1/changes?limit=100').then((r) => r.json()).then((c) => c.length >= n && c[0].result === 'done'), n);
+    await page.waitForTimeout(2500);
+  };
+  const box = await line.locator('.gate-tab').boundingBox();
+  const x = box.x + box.width / 2;
+  const y = box.y + box.height / 2;
+  await page.mouse.move(x, y);
+  await page.mouse.down();
+  await page.mouse.move(x, y + 20, { steps: 5 });
+  await page.mouse.move(x, y + 60, { steps: 10 });
+  await page.mouse.up();
+  await verified(2);
+  seen.dragged = await line.getAttribute('aria-valuenow');
+
+  await line.focus();
+  await page.keyboard.press('PageDown');
+  await page.keyboard.press('Enter');
+  await verified(3);
+  seen.keyed = await line.getAttribute('aria-valuenow');
+
+  const field = page.locator('input[aria-label$="as a number"]').first();
+  await field.fill('10mbps');
+  await field.press('Enter');
+  await page.getByText('ambiguous').first().waitFor();
+  await field.fill('8mbit');
+  await field.press('Enter');
+  await verified(4);
+  await page.getByText('verified').first().waitFor();
+  seen.typed = await line.getAttribute('aria-valuenow');
+  await page.screenshot({ path: picture });
+} finally {
+  await browser.close();
+}
+console.log(JSON.stringify(seen));
