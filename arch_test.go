@@ -16,7 +16,6 @@ import (
 var allowed = map[string][]string{
 	".":                {},
 	"allocate":         {"."},
-	"bench":            {"*"},
 	"cmd/sluice":       {"*"},
 	"cmd/sluice-guest": {".", "guest"},
 	"control":          {"."},
@@ -25,7 +24,6 @@ var allowed = map[string][]string{
 	"etcd":             {".", "control"},
 	"guest":            {"."},
 	"http":             {".", "control"},
-	"lab":              {".", "http"},
 	"linux":            {"."},
 	"linux/netnstest":  {},
 	"monitor":          {"."},
