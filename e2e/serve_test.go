@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"sluice"
 )
@@ -169,4 +171,46 @@ func TestKillAtEveryStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRandomKills ends the daemon at 200 random times while changes keep
+// coming; whenever it starts again, kernel, store and journal agree.
+func TestRandomKills(t *testing.T) {
+	h := newHost(t, "")
+	limit := 0
+	for i := range 200 {
+		h.start()
+		after := time.AfterFunc(time.Duration(rand.IntN(400))*time.Millisecond, func() { _ = h.daemon.Process.Kill() })
+		for alive := true; alive; limit++ {
+			_, _, status := h.try("set", "web", "0", fmt.Sprintf("%dkbit", 1000+limit%5000))
+			select {
+			case err := <-h.stop:
+				h.stop <- err
+				alive = false
+			default:
+				if status == 6 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}
+		after.Stop()
+		h.ended()
+		if i%10 != 9 {
+			continue
+		}
+		h.start()
+		h.ready()
+		v := h.listed()
+		for v.State != sluice.Connected {
+			v = h.listed()
+		}
+		if kernel := h.kernel(); v.Tx.Limit != sluice.Unlimited && (uint64(v.Tx.Limit) != kernel[0] || uint64(v.Rx.Limit) != kernel[1]) {
+			t.Errorf("after %d kills the store says %s, the kernel %v", i+1, v.Tx.Limit, kernel)
+		}
+		if out := h.sluice("changes", "-n", "1000"); strings.Contains(out, "pending") {
+			t.Errorf("after %d kills the journal:\n%s", i+1, out)
+		}
+		h.end()
+	}
+	t.Logf("%d changes were asked for", limit)
 }
