@@ -10,6 +10,8 @@ import { spanMS } from './model';
 import type { Direction } from './wire';
 
 const axisHeight = 18; // of the times below
+const headroom = 14; // px above a chart with a gate, for its tab when it is all the way up
+const halfClock = 26; // px, half of a time below: what would not fit whole is left out
 
 export interface Marks {
   capacity: number; // Infinity where nobody said
@@ -35,7 +37,7 @@ export class Chart {
     this.u = new uPlot(
       {
         ...this.size(),
-        padding: [10, gutter, 0, 0],
+        padding: [gutter > 0 ? headroom : 4, gutter, 0, 0],
         legend: { show: false },
         cursor: { show: false },
         select: { show: false, left: 0, top: 0, width: 0, height: 0 },
@@ -50,7 +52,7 @@ export class Chart {
             stroke: () => this.palette.muted,
             grid: { show: false },
             ticks: { show: false },
-            values: (_, splits) => splits.map(clock),
+            values: (u, splits) => splits.map((s) => this.clock(u, s)),
           },
           { show: false, scale: 'y' },
         ],
@@ -104,12 +106,19 @@ export class Chart {
 
   recolour(palette: Palette): void {
     this.palette = palette;
-    for (const axis of this.u.axes) axis.font = [palette.font, 0, 0] as never;
     this.u.redraw(true, true);
   }
 
   destroy(): void {
     this.u.destroy();
+  }
+
+  /** clock is a time of day, from seconds since the epoch, or "" where it would be cut off. */
+  private clock(u: uPlot, s: number): string {
+    const x = u.valToPos(s, 'x');
+    if (x < halfClock || x > u.bbox.width / uPlot.pxRatio - halfClock) return '';
+    const t = new Date(s * 1000);
+    return [t.getHours(), t.getMinutes(), t.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');
   }
 
   private size(): { width: number; height: number } {
@@ -146,10 +155,20 @@ export class Chart {
     ctx.save();
     ctx.font = this.palette.font.replace(/^[\d.]+/, (s) => String(Number(s) * px));
     ctx.textBaseline = 'alphabetic';
+    // Words stand in a halo, so that they can be read where a line runs through them.
+    const write = (text: string, colour: string, x: number, y: number) => {
+      ctx.setLineDash([]);
+      ctx.lineJoin = 'round';
+      ctx.lineWidth = 4 * px;
+      ctx.strokeStyle = this.palette.surface;
+      ctx.strokeText(text, x, y);
+      ctx.fillStyle = colour;
+      ctx.fillText(text, x, y);
+    };
     const across = (v: number, colour: string, dash: number[], text: string) => {
       if (!(v > 0 && v <= this.top)) return;
       const y = u.valToPos(v, 'y', true);
-      ctx.strokeStyle = ctx.fillStyle = colour;
+      ctx.strokeStyle = colour;
       ctx.setLineDash(dash.map((n) => n * px));
       ctx.lineWidth = 1.2 * px;
       ctx.beginPath();
@@ -157,22 +176,15 @@ export class Chart {
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
       ctx.textAlign = 'right';
-      if (text) ctx.fillText(text, bbox.left + bbox.width - 6 * px, y - 4 * px);
+      write(text, colour, bbox.left + bbox.width - 6 * px, y - 4 * px);
     };
     across(this.marks.capacity, this.palette.capacity, [6, 4], 'link');
     across(this.marks.guarantee, this.palette.capacity, [1, 3], 'guarantee');
-    ctx.fillStyle = this.palette.muted;
     ctx.textAlign = 'left';
     for (const v of ticks(this.top)) {
       const [n, unit] = readable(v);
-      ctx.fillText(`${Number(n)} ${unit}`, bbox.left + 2 * px, u.valToPos(v, 'y', true) - 4 * px);
+      write(`${Number(n)} ${unit}`, this.palette.muted, bbox.left + 2 * px, u.valToPos(v, 'y', true) - 4 * px);
     }
     ctx.restore();
   }
-}
-
-/** clock is a time of day, from seconds since the epoch. */
-function clock(s: number): string {
-  const t = new Date(s * 1000);
-  return [t.getHours(), t.getMinutes(), t.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');
 }

@@ -14,7 +14,9 @@ const parts = 7; // of the bar that shows who takes how much: the largest, and t
 class Sum {
   private readonly number = h('b');
   private readonly unit = h('span', { class: 'unit' });
-  private readonly of = h('span', { class: 'of' });
+  private readonly percent = h('b');
+  private readonly link = h('span', { class: 'link' });
+  private readonly of = h('span', { class: 'of' }, this.percent, this.link);
   private readonly bar = h('div', { class: 'shares', 'aria-hidden': 'true' });
   private readonly plot = h('div', { class: 'plot' });
   private readonly chart: Chart;
@@ -40,7 +42,8 @@ class Sum {
     const [n, unit] = readable(this.model.sum[this.d]);
     setText(this.number, n);
     setText(this.unit, unit);
-    setText(this.of, capacity === Infinity ? '' : `of ${readable(capacity).join(' ')}, ${Math.round((this.model.sum[this.d] / capacity) * 100)} %`);
+    setText(this.percent, capacity === Infinity ? '' : `${Math.round((this.model.sum[this.d] / capacity) * 100)} %`);
+    setText(this.link, capacity === Infinity ? '' : ` of ${readable(capacity).join(' ')}`);
     const since = timeline.last - spanMS;
     this.chart.load(timeline, this.model.total[this.d], since - 2 * interval);
     this.chart.marks = { capacity, guarantee: 0 };
@@ -60,12 +63,13 @@ class Sum {
     const rest = largest.slice(parts - 1).reduce((sum, [, usage]) => sum + usage, 0);
     if (rest > 0) shown.push([`${largest.length - parts + 1} others`, rest]);
     const whole = capacity === Infinity ? Math.max(1, this.model.sum[this.d]) : Math.max(capacity, this.model.sum[this.d]);
+    const room = this.bar.clientWidth;
     [...this.bar.children].forEach((e, i) => {
       const [name = '', usage = 0] = shown[i] ?? [];
       const part = e as HTMLElement;
       part.style.flexBasis = `${((usage / whole) * 100).toFixed(2)}%`;
       part.title = name && `${name}: ${readable(usage).join(' ')}`;
-      setText(part, usage / whole > 0.07 ? name : '');
+      setText(part, (usage / whole) * room > 7 * name.length + 8 ? name : '');
     });
   }
 

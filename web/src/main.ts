@@ -9,12 +9,14 @@ import { Journal } from './journal';
 import { newLink, phase, words } from './link';
 import { Model } from './model';
 import { readPalette, theme } from './palette';
+import { readable } from './rate';
 import { follow } from './stream';
 import { askToken, takeToken, token } from './token';
-import type { Change, DataSet } from './wire';
+import { type Change, type DataSet, directions } from './wire';
 import { inWords, Writer } from './writer';
 
 takeToken();
+window.addEventListener('hashchange', takeToken); // a link with a token, opened where the page already is
 const api = new API(token);
 const model = new Model();
 const link = newLink(performance.now());
@@ -76,6 +78,7 @@ function take(data: DataSet): void {
   host.update();
   grid.arrange(now);
   grid.update();
+  entitle();
 }
 
 async function catchUp(first: DataSet): Promise<void> {
@@ -84,7 +87,7 @@ async function catchUp(first: DataSet): Promise<void> {
   try {
     const [recent, changes] = await Promise.all([api.recent(120), api.changes(50)]);
     model.recent(recent);
-    for (const c of changes.reverse()) model.change(c, performance.now());
+    model.journal(changes, performance.now());
   } catch (e) {
     console.info('the recent past is not to be had:', e); // the charts fill by themselves
   }
@@ -101,10 +104,17 @@ void follow(api, link, {
     else if (e.name === 'change' && model.change(JSON.parse(e.data) as Change, performance.now())) show();
   },
   refused: (f: Failure) => {
-    if (f.wantsToken) void askToken(f.problem.try ?? '');
+    if (f.wantsToken) void askToken();
     else say(inWords(f.problem), true);
   },
 });
+
+/** entitle says in the browser's tab what all VMs send and receive. */
+function entitle(): void {
+  const p = phase(link, performance.now());
+  const said = p === 'live' ? directions.map((d) => `${d} ${readable(model.sum[d]).join(' ')}`).join(', ') : p === 'connecting' ? '' : 'Stale';
+  document.title = said ? `${said} · Sluice` : 'Sluice';
+}
 
 /** showLink says how well the daemon is heard, and greys out what is not to be trusted. */
 function showLink(now: number): void {
@@ -113,6 +123,7 @@ function showLink(now: number): void {
   if (e.dataset['phase'] !== p) {
     e.dataset['phase'] = p;
     document.body.dataset['phase'] = p;
+    entitle();
     if (p !== 'connecting') say(p === 'live' ? 'Live' : words(link, now));
   }
   setText(must('#link .label'), words(link, now));

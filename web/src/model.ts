@@ -59,6 +59,13 @@ export class Model {
     for (const d of directions) this.total[d] = this.newLines();
   }
 
+  /** forget empties all charts; what is known of the vifs stays. */
+  private forget(): void {
+    this.timeline = new Timeline(this.timeline.size);
+    this.clockOffset = Infinity;
+    for (const lines of [this.total, ...[...this.vifs.values()].map((v) => v.lines)]) for (const d of directions) lines[d] = this.newLines();
+  }
+
   /** recent fills in what happened before the first data set, or while the page was not listening. */
   recent(r: Recent): void {
     const at = r.at ?? [];
@@ -94,6 +101,7 @@ export class Model {
   /** dataset takes in one tick. */
   dataset(data: DataSet, now: number): void {
     const at = Date.parse(data.at);
+    if (at < this.timeline.last - 5000) this.forget(); // the daemon's clock was set back
     if (!this.timeline.begin(at)) return;
     this.interval = data.interval_ns / 1e6 || 1000;
     this.clockOffset = Math.min(this.clockOffset + 1, now - at); // forgets slowly: clocks drift and step
@@ -114,6 +122,15 @@ export class Model {
     for (const d of directions) this.timeline.set(this.total[d].usage, this.sum[d]);
     for (const v of this.vifs.values()) if (v.missed > spanMS / this.interval) this.drop(v);
     for (const wake of this.waiting.splice(0)) wake();
+  }
+
+  /** journal takes in the newest records; a journal that went back is another one, and the old one is forgotten. */
+  journal(records: Change[], now: number): void {
+    if ((records[0]?.id ?? 0) < (this.changes[0]?.id ?? 0)) {
+      this.changes = [];
+      for (const v of this.vifs.values()) v.change = undefined;
+    }
+    for (const c of [...records].reverse()) this.change(c, now);
   }
 
   /** change takes in a step of a change, or a record of the journal; true if that was news. */

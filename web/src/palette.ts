@@ -7,6 +7,7 @@ export interface Palette {
   rx: string;
   gate: string;
   muted: string;
+  surface: string;
   grid: string;
   capacity: string;
   font: string;
@@ -25,6 +26,7 @@ export function readPalette(): Palette {
     rx: colour('--rx'),
     gate: colour('--gate'),
     muted: colour('--muted'),
+    surface: colour('--surface'),
     grid: colour('--grid'),
     capacity: colour('--capacity'),
     font: `11px ${getComputedStyle(probe).fontFamily}`,

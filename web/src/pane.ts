@@ -62,7 +62,7 @@ export class Pane {
     this.element = h('section', { class: `pane ${d}`, 'aria-label': `${v.status.vm} vif ${v.status.vif} ${d}` },
       h('header', {},
         h('p', { class: 'usage' }, h('span', { class: 'direction' }, d, h('span', { class: 'verb' }, d === 'tx' ? 'sends' : 'receives')), this.number, this.unit),
-        h('label', { class: 'limit' }, h('span', {}, 'limit'), this.field, this.lift),
+        h('div', { class: 'limit' }, h('label', {}, h('span', {}, 'limit'), this.field), this.lift),
       ),
       plot,
       this.context,
@@ -91,6 +91,7 @@ export class Pane {
     setText(this.unit, unit);
     const limit = limitOf(s.limit);
     this.lift.hidden = limit === Infinity;
+    this.element.classList.toggle('free', limit === Infinity);
     this.showLimit();
     this.chart.marks = { capacity: this.model.capacity[this.d], guarantee: s.guarantee };
     this.gate.set(limit, this.ceiling);
@@ -170,8 +171,9 @@ export class Pane {
     if (limit === undefined) return setText(this.context, '');
     const others = Math.max(0, this.model.sum[this.d] - this.v.status[this.d].usage);
     const capacity = this.model.capacity[this.d];
-    const link = capacity === Infinity ? '' : ` of the link's ${readable(capacity).join(' ')}`;
+    const link = capacity === Infinity ? '' : ` of ${readable(capacity).join(' ')}`;
     const verb = this.d === 'tx' ? 'send' : 'receive';
-    setText(this.context, `${limit === Infinity ? 'No limit' : readable(limit).join(' ')} · the others ${verb} ${readable(others).join(' ')}${link}`);
+    const keys = this.gate.held ? '' : 'Enter applies, Esc does not · ';
+    setText(this.context, `${keys}others ${verb} ${readable(others).join(' ')}${link}`);
   }
 }

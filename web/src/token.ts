@@ -18,16 +18,15 @@ export function takeToken(): void {
 let asking: Promise<boolean> | undefined;
 
 /** askToken asks the person, once at a time; false if they would rather not. */
-export function askToken(why: string): Promise<boolean> {
-  asking ??= ask(why).finally(() => (asking = undefined));
+export function askToken(): Promise<boolean> {
+  asking ??= ask().finally(() => (asking = undefined));
   return asking;
 }
 
-function ask(why: string): Promise<boolean> {
+function ask(): Promise<boolean> {
   const dialog = must<HTMLDialogElement>('#ask-token');
   const input = must<HTMLInputElement>('#token');
   setText(must('#ask-token .rejected'), token() ? 'The token this tab had was not accepted.' : '');
-  setText(must('#ask-token .why'), why);
   input.value = '';
   dialog.returnValue = '';
   const form = must<HTMLFormElement>('#ask-token form');

@@ -19,7 +19,7 @@ export class Writer {
   constructor(
     private readonly api: API,
     private readonly model: Model,
-    private readonly askToken: (why: string) => Promise<boolean>,
+    private readonly askToken: () => Promise<boolean>,
     private readonly say: (words: string, urgent?: boolean) => void,
     private readonly shown: () => void,
   ) {}
@@ -69,7 +69,7 @@ export class Writer {
         return await send();
       } catch (e) {
         if (!(e instanceof Failure && e.wantsToken)) throw e;
-        if (!(await this.askToken(e.problem.try ?? ''))) throw e;
+        if (!(await this.askToken())) throw e;
       }
     }
   }
