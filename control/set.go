@@ -54,7 +54,9 @@ func New(o Options) *Control {
 	if o.Fault == nil {
 		o.Fault = func(string) {}
 	}
-	return &Control{Options: o, layer: newLayer(o), nodes: make(map[string]Node)}
+	c := &Control{Options: o, nodes: make(map[string]Node)}
+	c.layer = newLayer(o, c.hub.answer)
+	return c
 }
 
 // Set takes a request its whole way and returns the finished change.
@@ -188,7 +190,7 @@ func (c *Control) await(ctx context.Context, vif sluice.VIF, change sluice.Chang
 		return now, outcome(vif, now)
 	case <-waiting.Done():
 	}
-	// The store's watch may have been interrupted just then.
+	// Another writer of the store may have finished it unheard.
 	if now, err := c.Store.Change(ctx, change.ID); err == nil && now.Result != sluice.Pending {
 		return now, outcome(vif, now)
 	}
