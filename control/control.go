@@ -60,7 +60,8 @@ type Store interface {
 	// Begin gives c its ID, journals it as Pending, writes c.To into the node
 	// of c.Key and moves the state from Connected to Reconfiguring, all or
 	// nothing. It fails with Conflict when the node was seen in another state
-	// than Connected, or is not as seen any more; then nothing was written.
+	// than Connected, or is not as seen any more. An error that leaves c.ID 0
+	// has written nothing; with an ID, the store may have.
 	Begin(ctx context.Context, c *sluice.Change, seen Node) error
 	// Finish journals the change's result and restores the state to
 	// Connected, with c.To as the value if the result is Done and c.From

@@ -51,13 +51,20 @@ func (h *hub) forget(id uint64) {
 	delete(h.waiters, id)
 }
 
-func (h *hub) publish(c sluice.Change) {
+// answer gives a finished change to who waits for it.
+func (h *hub) answer(c sluice.Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if ch := h.waiters[c.ID]; ch != nil && c.Result != sluice.Pending {
 		ch <- c
 		delete(h.waiters, c.ID)
 	}
+}
+
+func (h *hub) publish(c sluice.Change) {
+	h.answer(c) // finished by another writer of the store
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for ch := range h.subscribers {
 		select {
 		case ch <- c:

@@ -15,14 +15,15 @@ import (
 // says where to look.
 type layer struct {
 	Options
+	answer  func(sluice.Change) // is told every change that is finished
 	devices locks
 
 	mu    sync.Mutex
 	bound map[string]sluice.VIF // by device: whose settings were applied there
 }
 
-func newLayer(o Options) layer {
-	return layer{Options: o, bound: make(map[string]sluice.VIF)}
+func newLayer(o Options, answer func(sluice.Change)) layer {
+	return layer{Options: o, answer: answer, bound: make(map[string]sluice.VIF)}
 }
 
 // settle brings one vif in order: it finishes the change under way, or has
@@ -76,6 +77,7 @@ func (l *layer) finish(ctx context.Context, vif sluice.VIF, present bool, node N
 		return err
 	}
 	l.Fault("after-finish")
+	l.answer(change)
 	return left
 }
 

@@ -54,15 +54,17 @@ func New(o Options) *Control {
 	if o.Fault == nil {
 		o.Fault = func(string) {}
 	}
-	return &Control{Options: o, layer: newLayer(o), nodes: make(map[string]Node)}
+	c := &Control{Options: o, nodes: make(map[string]Node)}
+	c.layer = newLayer(o, c.hub.answer)
+	return c
 }
 
 // Set takes a request its whole way and returns the finished change.
 //
 // An error of code Invalid, NotFound, Refused, Conflict or Unavailable with a
 // change of ID 0 changed nothing. NotApplied means that the change was begun
-// and undone; Unavailable with a pending change, that the driver layer has
-// not answered in time and the change goes on without its asker.
+// and undone; Unavailable with a pending change, that store or driver layer
+// have not answered in time and the change goes on without its asker.
 func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 	asked := time.Now().UTC()
 	if r.Tx.empty() && r.Rx.empty() {
@@ -140,8 +142,11 @@ func (c *Control) carry(ctx context.Context, vif sluice.VIF, seen Node, change s
 	c.Fault("before-begin")
 	change.States = []sluice.StateAt{{State: sluice.Connected, At: change.At}, {State: sluice.Reconfiguring, At: time.Now().UTC()}}
 	if err := c.Store.Begin(ctx, &change, seen); err != nil {
-		if sluice.CodeOf(err) == sluice.Conflict {
-			err = c.conflict(ctx, vif)
+		switch {
+		case sluice.CodeOf(err) == sluice.Conflict:
+			return sluice.Change{}, c.conflict(ctx, vif)
+		case change.ID != 0 && sluice.CodeOf(err) == sluice.Unavailable:
+			return change, pending(change, vif, err) // it may have begun
 		}
 		return sluice.Change{}, err
 	}
@@ -178,16 +183,25 @@ func (c *Control) await(ctx context.Context, vif sluice.VIF, change sluice.Chang
 	if now, err := c.Store.Change(ctx, change.ID); err == nil && now.Result != sluice.Pending {
 		return now, outcome(vif, now)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.AnswerWithin)
+	waiting, cancel := context.WithTimeout(ctx, c.AnswerWithin)
 	defer cancel()
 	select {
 	case now := <-finished:
 		return now, outcome(vif, now)
-	case <-ctx.Done():
-		return change, &sluice.Error{Code: sluice.Unavailable,
-			Message: fmt.Sprintf("change %d of %s to %s is still pending: the driver layer has not answered", change.ID, vif, change.To),
-			Try:     fmt.Sprintf("look for change %d in sluice changes: it will be done or undone", change.ID), Err: ctx.Err()}
+	case <-waiting.Done():
 	}
+	// Another writer of the store may have finished it unheard.
+	if now, err := c.Store.Change(ctx, change.ID); err == nil && now.Result != sluice.Pending {
+		return now, outcome(vif, now)
+	}
+	return change, pending(change, vif, waiting.Err())
+}
+
+// pending is for an asker who cannot wait for the end.
+func pending(c sluice.Change, vif sluice.VIF, err error) error {
+	return &sluice.Error{Code: sluice.Unavailable,
+		Message: fmt.Sprintf("what became of change %d of %s to %s is not known yet", c.ID, vif, c.To),
+		Try:     fmt.Sprintf("look for change %d in sluice changes: it will be done or undone", c.ID), Err: err}
 }
 
 // outcome is nil for a change that is done, else the error to tell its asker.

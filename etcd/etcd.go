@@ -50,7 +50,7 @@ type Store struct {
 }
 
 // errClosed is why a store is unusable after Close.
-var errClosed = errors.New("the store is closed")
+var errClosed error = &sluice.Error{Code: sluice.Unavailable, Message: "the store is closed"}
 
 // Open starts the store in dir, which it makes where it is missing, and
 // returns when the store is ready. A dir that is another daemon's, full or

@@ -28,6 +28,7 @@ func (s *Store) Get(ctx context.Context, key string) (control.Node, error) {
 
 // Begin implements [control.Store].
 func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) error {
+	c.ID = 0
 	if seen.State != sluice.Connected {
 		return conflict(c)
 	}
@@ -57,6 +58,7 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 		// Another writer of the same store took the ID; go on after its last.
 		last, err := s.newestID(ctx)
 		if err != nil {
+			c.ID = 0
 			return err
 		}
 		s.lastID.CompareAndSwap(c.ID, max(last, c.ID))

@@ -203,7 +203,8 @@ func TestFinishIsExclusive(t *testing.T) {
 	if n := get(t, s, "web/0"); n != seen {
 		t.Fatalf("it became %+v", n)
 	}
-	if err := s.Begin(ctx, &c, seen); sluice.CodeOf(err) != sluice.Conflict {
+	again := c
+	if err := s.Begin(ctx, &again, seen); sluice.CodeOf(err) != sluice.Conflict {
 		t.Fatalf("begun twice: %v", err)
 	}
 	if err := s.Finish(ctx, c, seen); err != nil {
