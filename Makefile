@@ -16,7 +16,7 @@ page: web/dist/index.html ## the page, built into web/dist, from where it is emb
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	@scripts/deps.sh npm
-	npm --prefix web install --no-save --no-audit --no-fund # npm ci refuses locks without other platforms' optional packages
+	npm --prefix web ci --no-audit --no-fund
 
 web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/index.html web/*.ts web/public -type f 2>/dev/null)
 	npm --prefix web run build
