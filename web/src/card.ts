@@ -1,10 +1,10 @@
 // One vif: its two directions, what is wrong with it, and the last change's way.
 
+import { Badges } from './badges';
 import { h, icon } from './dom';
 import type { Model, VIF } from './model';
 import type { Palette } from './palette';
 import { type Frame, Pane } from './pane';
-import { readable } from './rate';
 import { directions, type Problem } from './wire';
 import { differences, formatMS, steps } from './way';
 import { inWords, type Writer } from './writer';
@@ -13,12 +13,11 @@ import { inWords, type Writer } from './writer';
 export class Card {
   readonly element: HTMLElement;
   private readonly name = h('h3');
-  private readonly badges = h('ul', { class: 'badges' });
+  private readonly badges = new Badges();
   private readonly panes = h('div', { class: 'panes' });
   private readonly outcome = h('div', { class: 'outcome' });
   private inside: Pane[] = [];
   private told = ''; // what outcome shows
-  private badged = '';
 
   constructor(
     readonly v: VIF,
@@ -26,7 +25,7 @@ export class Card {
     private readonly writer: Writer,
     private readonly alone: () => boolean, // whether its VM has no other vif here
   ) {
-    this.element = h('article', { class: 'card', 'data-key': v.key }, h('header', {}, this.name, this.badges), this.panes, this.outcome);
+    this.element = h('article', { class: 'card', 'data-key': v.key }, h('header', {}, this.name, this.badges.element), this.badges.note, this.panes, this.outcome);
     this.title();
   }
 
@@ -57,7 +56,7 @@ export class Card {
     this.title();
     if (!this.mounted) return;
     for (const p of this.inside) p.update();
-    this.showBadges();
+    this.badges.update(this.v.status);
     this.showOutcome();
   }
 
@@ -84,20 +83,6 @@ export class Card {
     const detail = h('span', { class: 'device', title: s.mac ?? '' }, rest);
     this.name.replaceChildren(vm, ' ', detail);
     this.name.classList.toggle('sibling', !this.alone());
-  }
-
-  private showBadges(): void {
-    const s = this.v.status;
-    const badges: [kind: string, text: string, title: string][] = [];
-    if (s.state !== 'Connected') badges.push(['busy', s.state, 'The driver layer is at work on a change']);
-    if (s.guest?.disagrees)
-      badges.push(['warn', 'guest disagrees', `The VM's own collector says tx ${readable(s.guest.tx).join(' ')}, rx ${readable(s.guest.rx).join(' ')}. The host's counters are shown.`]);
-    if (s.problem) badges.push(['warn', 'collector not heard', s.problem]);
-    else if (s.source === 'host') badges.push(['quiet', 'host counters', "This VM has no collector; the host's counters are shown."]);
-    const now = JSON.stringify(badges);
-    if (now === this.badged) return;
-    this.badged = now;
-    this.badges.replaceChildren(...badges.map(([kind, text, title]) => h('li', { class: kind, title, tabindex: 0, 'aria-label': `${text}: ${title}` }, text)));
   }
 
   private showOutcome(): void {
