@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"e2e/xen":          {"*"},
 	"etcd":             {".", "control"},
 	"guest":            {"."},
+	"lab":              {"."},
 	"http":             {".", "control"},
 	"linux":            {"."},
 	"linux/netnstest":  {},
