@@ -1,7 +1,9 @@
 # Sluice. `make build` makes it, `make test` proves it and installs what that needs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all deps build page test test-unit test-page test-e2e test-xen lint generate clean
+LAB_CACHE ?= /var/cache/sluice-lab
+
+.PHONY: all deps build page demo demo-down demo-image test test-unit test-page test-e2e test-xen lint generate clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -24,6 +26,17 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 build: page ## bin/sluice and bin/sluice-guest, static
 	$(GO_BUILD) -o bin/sluice ./cmd/sluice
 	$(GO_BUILD) -o bin/sluice-guest ./cmd/sluice-guest
+
+demo: deps ## the experiment: three QEMU guests under load, to watch and to shape; Ctrl-C ends it
+	@$(MAKE) --no-print-directory -j2 demo-image build
+	bin/sluice lab up --load --cache $(LAB_CACHE)
+
+demo-image: deps
+	@test -e $(LAB_CACHE)/made-from || echo "putting the guests' Debian together, about a minute, once ..."
+	@lab/image/build.sh $(LAB_CACHE)
+
+demo-down: ## ends it from another terminal, or what is left of it
+	bin/sluice lab down
 
 test: deps build lint test-unit test-page test-e2e ## everything but Xen
 

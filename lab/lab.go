@@ -230,7 +230,7 @@ func (l *Lab) daemon() (cmd *exec.Cmd, url string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	settings := "capacity = \"100mbit\"\n"
+	settings := "bridge = \"br0\"\nuplink = \"uplink\"\ncapacity = \"100mbit\"\n"
 	for i, name := range services() {
 		settings += fmt.Sprintf("\n[[vm]]\nname = %q\ncollector = %q\n[[vm.vif]]\ndevice = %q\nmac = %q\n", name, "unix:"+l.path(name+".sock"), tap(name), mac(i))
 	}

@@ -104,10 +104,9 @@ func (l *Lab) Run(ctx context.Context, d Daemon, settle time.Duration, seconds i
 // Print writes the experiment's table.
 func (e Experiment) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\tftp\tstream\t\t\tweb\t\t\tchange")
-	fmt.Fprintln(t, "\tMbit/s\tMbit/s\tlate\tlost\tMbit/s\trequests/s\tp99 ms\t")
+	heading(t)
 	for _, p := range e.Phases {
-		r, took := p.Report, ""
+		took := ""
 		if p.Change != nil {
 			verified := "NOT verified"
 			if p.Change.Verified {
@@ -115,13 +114,32 @@ func (e Experiment) Print(w io.Writer) error {
 			}
 			took = fmt.Sprintf("%s in %.1f ms", verified, float64(p.Change.TookNS)/1e6)
 		}
-		share := func(n int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/max(1, float64(r.Stream.Frames+r.Stream.Lost))) }
-		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%s\t%s\t%.1f\t%.0f\t%.0f\t%s\n", p.What, r.FTP.Rate/1e6,
-			r.Stream.Rate/1e6, share(r.Stream.Late), share(r.Stream.Lost), r.Web.Rate/1e6, r.Web.Requests, r.Web.P99, took)
+		row(t, p.What, p.Report, took)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d connections stayed open through all of it, %d broke\n", e.Open, e.Broken)
+	_, err := fmt.Fprintf(w, "%d connections were open all through it, %d broke\n", e.Open, e.Broken)
 	return err
+}
+
+// Print writes the report as the experiment's table has it.
+func (r Report) Print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	heading(t)
+	row(t, fmt.Sprintf("the last %.0f s", r.Seconds), r, "")
+	return t.Flush()
+}
+
+func heading(w io.Writer) {
+	fmt.Fprintln(w, "\tftp\tstream\t\t\tweb\t\t\tchange")
+	fmt.Fprintln(w, "\tMbit/s\tMbit/s\tlate\tlost\tMbit/s\trequests/s\tp99 ms\t")
+}
+
+func row(w io.Writer, what string, r Report, change string) {
+	share := func(n int) string {
+		return fmt.Sprintf("%.1f %%", 100*float64(n)/max(1, float64(r.Stream.Frames+r.Stream.Lost)))
+	}
+	fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%s\t%s\t%.1f\t%.0f\t%.0f\t%s\n", what, r.FTP.Rate/1e6,
+		r.Stream.Rate/1e6, share(r.Stream.Late), share(r.Stream.Lost), r.Web.Rate/1e6, r.Web.Requests, r.Web.P99, change)
 }

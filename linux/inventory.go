@@ -22,6 +22,9 @@ type Sources struct {
 	// Bridge is the bridge whose ports are vifs; "" takes every tap, macvtap
 	// and veth there is.
 	Bridge string
+	// Uplink is the device to the outside where it is a veth or a tap, which
+	// would be taken for a vif otherwise; "" if it is neither.
+	Uplink string
 	// Static are vifs that a person named, by their devices. Other devices
 	// are named after themselves.
 	Static []sluice.VIF
@@ -188,8 +191,11 @@ func (i *Inventory) list() error {
 }
 
 // isVIF says whether a device that nobody named is a vif. An uplink that is a
-// port of the bridge too is a physical device or a bond, never one of these.
+// port of the bridge too is a physical device or a bond, or was named.
 func (i *Inventory) isVIF(l netlink.Link, master int) bool {
+	if l.Attrs().Name == i.sources.Uplink {
+		return false
+	}
 	if i.sources.Bridge != "" && (master == 0 || l.Attrs().MasterIndex != master) {
 		return false
 	}

@@ -71,7 +71,7 @@ func labCommand(c *client) *cobra.Command {
 				hints(cmd.OutOrStdout(), l, url)
 			}
 			return c.print(cmd.OutOrStdout(), r, func(w io.Writer) {
-				_ = lab.Experiment{Phases: []lab.Phase{{What: "the last 5 s", Report: r}}}.Print(w)
+				_ = r.Print(w)
 			})
 		}}
 

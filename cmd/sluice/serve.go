@@ -124,7 +124,7 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		options.Store = &xen.Store{Journal: store, Xenstore: xs, Inventory: inventory, Log: log, Fault: fault}
 		options.Driver = &xen.Netback{Store: xs, Inventory: inventory, Shaper: htb}
 	} else {
-		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Static: s.static()}, log)
+		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static()}, log)
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 // settings are the file /etc/sluice/sluice.toml; see docs/operating.md.
 type settings struct {
 	Bridge   string   `toml:"bridge"`
+	Uplink   string   `toml:"uplink"`
 	Capacity capacity `toml:"capacity"`
 	Listen   string   `toml:"listen"`
 	StateDir string   `toml:"state_dir"`

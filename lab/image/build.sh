@@ -21,7 +21,8 @@ mask=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.t
   systemd-logind.service systemd-machine-id-commit.service systemd-modules-load.service systemd-pstore.service
   systemd-random-seed.service systemd-remount-fs.service systemd-sysusers.service systemd-timesyncd.service
   systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udev-trigger.service
-  systemd-update-utmp.service)
+  systemd-update-utmp.service modprobe@.service systemd-sysctl.service systemd-tmpfiles-setup-dev.service systemd-repart.service
+  systemd-ask-password-console.path systemd-ask-password-wall.path)
 
 # An image that another kernel's initramfs-tools would spend half a minute on is not needed.
 no_initramfs='mkdir -p "$1/etc/initramfs-tools"; echo update_initramfs=no >"$1/etc/initramfs-tools/update-initramfs.conf"'
@@ -39,6 +40,8 @@ fi
 
 cp -r "$here/etc/." "$root/etc/"
 for unit in "${mask[@]}"; do ln -sf /dev/null "$root/etc/systemd/system/$unit"; done
+mkdir -p "$root/etc/systemd/system-generators" # a program each that would run before anything else
+for generator in "$root"/lib/systemd/system-generators/*; do ln -s /dev/null "$root/etc/systemd/system-generators/$(basename "$generator")"; done
 mkdir -p "$root/srv/ftp"
 truncate -s 4G "$root/srv/ftp/disk.iso" # takes no room, neither here nor in the guest
 head -c 32768 /dev/urandom >"$root/var/www/html/page"
@@ -49,6 +52,7 @@ mkdir -p "$first"/{bin,lib,proc,sys,dev,root,run}
 release=$(basename "$root"/lib/modules/*)
 cp "$root/bin/busybox" "$first/bin/busybox"
 cp "$here/init" "$first/init"
+chmod 755 "$first/init"
 for module in virtio_blk virtio_net virtio_console virtio-rng virtio_pci; do
   modprobe -d "$root" -S "$release" --show-depends "$module" | awk '/^insmod/ { print $2 }'
 done | awk '!seen[$0]++' | while read -r file; do
