@@ -64,6 +64,9 @@ func (l *Lab) initrd(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the collector cannot be packed: %w: %s", err, wrong.String())
 	}
+	for len(first)%4 != 0 { // where an archive must begin (Documentation/driver-api/early-userspace/buffer-format.rst)
+		first = append(first, 0)
+	}
 	return os.WriteFile(l.path("initrd"), append(first, archive...), 0o600)
 }
 
