@@ -27,11 +27,12 @@ build: page ## bin/sluice and bin/sluice-guest, static
 	$(GO_BUILD) -o bin/sluice ./cmd/sluice
 	$(GO_BUILD) -o bin/sluice-guest ./cmd/sluice-guest
 
-demo: deps ## the experiment: three QEMU guests under load, to watch and to shape; Ctrl-C ends it
+demo: ## the experiment: three QEMU guests under load, to watch and to shape; Ctrl-C ends it
+	@scripts/deps.sh demo
 	@$(MAKE) --no-print-directory -j2 demo-image build
 	bin/sluice lab up --load --cache $(LAB_CACHE)
 
-demo-image: deps
+demo-image:
 	@test -e $(LAB_CACHE)/made-from || echo "putting the guests' Debian together, about a minute, once ..."
 	@lab/image/build.sh $(LAB_CACHE)
 

@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// spaceToStart lets etcd make its two log segments of 64 MB.
+	// spaceToStart is for a store that exists. A new one makes two log
+	// segments of 64 MB at once, and says itself if they do not fit.
 	spaceToStart = 4 << 20
 	// spaceToWrite is what must stay free so that a change begun can be
 	// finished: etcd does not survive a full disk, so the last megabytes are

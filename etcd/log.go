@@ -37,15 +37,20 @@ type zapCore struct {
 	log *slog.Logger
 }
 
-func level(l zapcore.Level) slog.Level {
-	if l >= zapcore.ErrorLevel {
+// level is how loud an entry is. Two of etcd's errors say nothing: the first
+// comes once in a new store's life, the second whenever a server ends.
+func level(e zapcore.Entry) slog.Level {
+	switch {
+	case e.Message == "failed to update storage version", e.Message == "setting up serving from embedded etcd failed.":
+		return slog.LevelDebug
+	case e.Level >= zapcore.ErrorLevel:
 		return slog.LevelWarn
 	}
 	return slog.LevelDebug
 }
 
 func (c zapCore) Enabled(l zapcore.Level) bool {
-	return c.log.Enabled(context.Background(), level(l))
+	return c.log.Enabled(context.Background(), level(zapcore.Entry{Level: l}))
 }
 
 func (c zapCore) With(fields []zapcore.Field) zapcore.Core {
@@ -53,14 +58,14 @@ func (c zapCore) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (c zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) {
+	if c.log.Enabled(context.Background(), level(e)) {
 		return ce.AddCore(e, c)
 	}
 	return ce
 }
 
 func (c zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), level(e.Level), e.Message, attrs(fields)...)
+	c.log.Log(context.Background(), level(e), e.Message, attrs(fields)...)
 	return nil
 }
 

@@ -70,6 +70,9 @@ func (s *Store) start(ctx context.Context) error {
 	if err := enoughSpace(s.dir, spaceToStart); err != nil {
 		return err
 	}
+	if err := verify(s.dir); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	type started struct {

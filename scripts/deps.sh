@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that a step of the Makefile needs and this
 # machine lacks; asks apt for nothing when all are there.
-# Usage: deps.sh [npm]      npm: only what building the page needs
+# Usage: deps.sh [npm|demo]      npm: only what building the page needs; demo: what the experiment needs besides
 set -euo pipefail
 
 need() { # need COMMAND-OR-FILE PACKAGE...
@@ -15,17 +15,19 @@ missing=()
 need node nodejs
 need npm npm
 if [[ ${1:-} != npm ]]; then
-  need gcc gcc libc6-dev
   need ip iproute2
-  need tc iproute2
-  need ethtool ethtool
-  need iperf3 iperf3
   need qemu-system-x86_64 qemu-system-x86
-  need qemu-img qemu-utils
   need mmdebstrap mmdebstrap
   need mkfs.ext4 e2fsprogs
   need cpio cpio
+  need xz xz-utils
   need modprobe kmod
+fi
+if [[ -z ${1:-} ]]; then
+  need gcc gcc libc6-dev
+  need ethtool ethtool
+  need iperf3 iperf3
+  need qemu-img qemu-utils
   need chromium chromium
   need /usr/lib/cni/bandwidth containernetworking-plugins
 fi
