@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func changes(ctx context.Context, b *bench) (Result, error) { return Result{}, nil }
