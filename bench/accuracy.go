@@ -33,7 +33,7 @@ func accuracy(ctx context.Context, b *bench) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	fast, err := b.delivered(ctx, shapers, rates[3:], plan{rounds: 5, warm: 700 * time.Millisecond, window: 1300 * time.Millisecond, atOnce: 1})
+	fast, err := b.delivered(ctx, shapers, rates[3:], plan{rounds: 3, warm: 700 * time.Millisecond, window: 1300 * time.Millisecond, atOnce: 1})
 	if err != nil {
 		return r, err
 	}
@@ -133,7 +133,7 @@ func (s *site) delivers(ctx context.Context, d sluice.Direction, warm, window ti
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	f, err := s.stream(d)
+	f, err := s.stream(d, 0)
 	if err != nil {
 		return 0, err
 	}

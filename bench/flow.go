@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -31,7 +32,8 @@ type stream struct {
 	failed  chan error // of the sender
 }
 
-func (s *site) stream(d sluice.Direction) (*stream, error) {
+// window bounds what is sent and not yet acknowledged; 0 leaves it to the kernel.
+func (s *site) stream(d sluice.Direction, window int) (*stream, error) {
 	from, to, address := s.ends(d)
 	var l net.Listener
 	var out, in net.Conn
@@ -49,6 +51,11 @@ func (s *site) stream(d sluice.Direction) (*stream, error) {
 		return nil, err
 	}
 	f := &stream{out.(*net.TCPConn), in.(*net.TCPConn), make([]byte, 1<<20), make(chan error, 1)}
+	if window > 0 {
+		if err := f.out.SetWriteBuffer(window); err != nil {
+			return nil, err
+		}
+	}
 	go func() {
 		for buf := make([]byte, 256<<10); ; {
 			if _, err := f.out.Write(buf); err != nil {
@@ -66,6 +73,9 @@ func (f *stream) close() {
 	f.in.Close()
 	<-f.failed
 }
+
+// errSilent is of a connection that stands, but over which nothing came.
+var errSilent = errors.New("nothing arrived in time")
 
 // rate reads for a while and returns the payload's rate in bit/s, from the
 // first arrival to the last, so that a slow flow's steps do not blur it.
@@ -91,7 +101,7 @@ func (f *stream) rate(d time.Duration) (float64, error) {
 		}
 	}
 	if n == 0 {
-		return 0, fmt.Errorf("nothing arrived in %v", d)
+		return 0, errSilent
 	}
 	return float64(n) * 8 / last.Sub(first).Seconds(), nil
 }

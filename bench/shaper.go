@@ -20,16 +20,15 @@ type shaper struct {
 // The candidates.
 var (
 	bySluice = shaper{"Sluice", func(ctx context.Context, b *bench, s *site, r sluice.Rate) error {
-		client, err := s.serve(ctx, b)
-		if err != nil {
+		if err := s.serve(ctx, b); err != nil {
 			return err
 		}
 		if r == sluice.Unlimited { // nothing would be shaped if nothing ever was
-			if _, err := client.Set(ctx, limit(vif, 1e9)); err != nil {
+			if _, err := s.client.Set(ctx, limit(vif, 1e9)); err != nil {
 				return err
 			}
 		}
-		_, err = client.Set(ctx, limit(vif, r))
+		_, err := s.client.Set(ctx, limit(vif, r))
 		return err
 	}}
 
@@ -43,12 +42,11 @@ var (
 		return nil
 	}}
 
-	// A burst of 10 ms and two GSO frames at least, as its users are told to
-	// choose it; Kubernetes' own default, 2 Gbit at once, would not limit at
-	// all in the time of a measurement.
+	// A burst of 10 ms, and 16 KB at least; Kubernetes' own, 2 Gbit and more,
+	// would not limit at all in the time of a measurement.
 	byCNI = shaper{"CNI bandwidth plugin", func(ctx context.Context, b *bench, s *site, r sluice.Rate) error {
 		bits := r.BytesPerSecond() * 8
-		burst := max(bits/100, 2*64<<10*8)
+		burst := max(bits/100, 16<<10*8)
 		type entry struct {
 			Name    string `json:"name"`
 			Sandbox string `json:"sandbox,omitempty"`
@@ -77,7 +75,7 @@ const cniDir = "/usr/lib/cni"
 // htbClass is the class that addHTB makes.
 const htbClass = "1:1"
 
-// addHTB does what libvirt's domiftune does to a device, and most guides.
+// addHTB shapes a device's egress with what iproute2 takes for granted.
 func addHTB(ctx context.Context, s *site, dev string, r sluice.Rate) error {
 	if err := s.host.run(ctx, "tc qdisc add dev "+dev+" root handle 1: htb default 1"); err != nil {
 		return err

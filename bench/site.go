@@ -33,6 +33,7 @@ type site struct {
 	host, vm, net *space
 	dir           string // for the daemon's state
 	daemon        *exec.Cmd
+	client        *http.Client // of the daemon
 	log           bytes.Buffer
 }
 
@@ -77,22 +78,22 @@ func (s *site) close() {
 func (s *site) socket() string { return filepath.Join(s.dir, "socket") }
 
 // serve starts the daemon on the host and waits until it answers.
-func (s *site) serve(ctx context.Context, b *bench) (*http.Client, error) {
+func (s *site) serve(ctx context.Context, b *bench) error {
 	s.daemon = exec.Command(b.sluice, "serve", "--socket", s.socket(), "--state-dir", filepath.Join(s.dir, "state"),
 		"--config", "/dev/null", "--bridge", bridge, "--capacity", "100gbit")
 	s.daemon.Stderr = &s.log
 	if err := s.host.do(s.daemon.Start); err != nil {
 		s.daemon = nil
-		return nil, err
+		return err
 	}
-	client := http.NewClient(s.socket())
+	s.client = http.NewClient(s.socket())
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		vifs, err := client.VIFs(ctx)
+		vifs, err := s.client.VIFs(ctx)
 		if err == nil && len(vifs) > 0 {
-			return client, nil
+			return nil
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
-			return nil, fmt.Errorf("the daemon does not answer: %w\n%s", err, s.log.String())
+			return fmt.Errorf("the daemon does not answer: %w\n%s", err, s.log.String())
 		}
 	}
 }
