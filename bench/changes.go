@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -52,11 +51,11 @@ func deleteAndAdd(ctx context.Context, s *site, r sluice.Rate) error {
 // changes is what 1,000 live changes do to what passes.
 func changes(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
-		Detail: Table{Head: []string{"", "changes under each", "UDP lost", "of", "TCP retransmits, window fits", "TCP retransmits, greedy", "greedy, Mbit/s", "connections broken"}},
+		Detail: Table{Head: []string{"", "changes under each", "UDP lost", "of", "TCP lost, window fits", "TCP lost, greedy", "greedy, Mbit/s", "connections broken"}},
 		Chart: Chart{Title: "Lost to live changes, both directions", Unit: "count", Log: true,
-			Groups: []string{"UDP packets", "TCP retransmits, window fits", "TCP retransmits, greedy", "connections broken"}},
+			Groups: []string{"UDP packets", "TCP lost, window fits", "TCP lost, greedy", "connections broken"}},
 		Note: fmt.Sprintf("Tx and rx together go to the next of %v; UDP at %s each way, then two TCP connections each way whose windows fit the queue, "+
-			"so that TCP itself loses nothing (and without loss probes, which retransmit when nothing is lost), then two that send all they can and "+
+			"so that TCP itself loses nothing then two that send all they can and "+
 			"so find every lower limit by loss: that is TCP's way, and not counted against the bar. Without changes the limit is their mean, %s.", cycle, below, mean),
 	}
 	ways := []way{{"Sluice, no changes", bySluice, 1000, nil}, {"Sluice, live", bySluice, 1000, live},
@@ -94,7 +93,7 @@ func changes(ctx context.Context, b *bench) (Result, error) {
 type passed struct {
 	changes       int // under each kind of traffic
 	sent, lost    int // UDP
-	again, greedy int // TCP retransmits
+	again, greedy int // TCP segments lost
 	broken        int // TCP connections
 	rate          float64
 }
@@ -106,9 +105,6 @@ func (b *bench) disturb(ctx context.Context, w way) (p passed, err error) {
 		return p, err
 	}
 	defer s.close()
-	if err := errors.Join(s.vm.sysctl("net/ipv4/tcp_early_retrans", "0"), s.net.sysctl("net/ipv4/tcp_early_retrans", "0")); err != nil {
-		return p, err // loss probes retransmit without a loss
-	}
 	if p.sent, p.lost, err = w.underUDP(ctx, s); err != nil {
 		return p, err
 	}
@@ -185,7 +181,7 @@ func (w way) underTCP(ctx context.Context, s *site, window int) (sum flowed, err
 
 // flowed is what became of a connection, or of several.
 type flowed struct {
-	again, broken int     // retransmits, connections
+	again, broken int     // segments lost, connections
 	rate          float64 // payload, bit/s
 }
 
@@ -201,6 +197,6 @@ func (f *stream) follow(ctx context.Context) (g flowed, err error) {
 		g.rate, n = g.rate+rate, n+1
 	}
 	g.rate /= float64(max(n, 1))
-	g.again, err = f.retransmits()
+	g.again, err = f.lost()
 	return g, err
 }

@@ -106,8 +106,9 @@ func (f *stream) rate(d time.Duration) (float64, error) {
 	return float64(n) * 8 / last.Sub(first).Seconds(), nil
 }
 
-// retransmits is how many segments the sender has sent again.
-func (f *stream) retransmits() (n int, err error) {
+// lost is how many segments the sender has sent again, but for those that
+// the receiver says it had: loss probes and late acknowledgements.
+func (f *stream) lost() (n int, err error) {
 	raw, err := f.out.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -119,5 +120,5 @@ func (f *stream) retransmits() (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return int(info.Total_retrans), nil
+	return max(int(info.Total_retrans)-int(info.Dsack_dups), 0), nil
 }

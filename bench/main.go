@@ -34,8 +34,9 @@ var figures = []figure{
 
 // bench is what every figure needs to know.
 type bench struct {
-	sluice string // the program
-	short  bool   // less of everything: does it work?
+	sluice   string        // the program
+	short    bool          // less of everything: does it work?
+	patience time.Duration // how long to wait for a quiet machine
 }
 
 // say tells who waits how far it is.
@@ -47,12 +48,13 @@ func main() {
 	only := flag.String("only", "", "measure these figures, comma-separated; the others keep their last results")
 	short := flag.Bool("short", false, "less of everything, to see whether it works; nothing is kept")
 	program := flag.String("sluice", "bin/sluice", "the program to measure")
+	patience := flag.Duration("wait", time.Minute, "how long to wait for a quiet machine before each figure")
 	out := flag.String("out", "bench", "the folder for results.json, results.md and plots/")
 	readme := flag.String("readme", "", "put the table into this file too, between its two marks")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, &bench{*program, *short}, *only, *out, *readme); err != nil {
+	if err := run(ctx, &bench{*program, *short, *patience}, *only, *out, *readme); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -74,13 +76,17 @@ func run(ctx context.Context, b *bench, only, out, readme string) error {
 		return err
 	}
 	for _, f := range asked {
+		busy, err := b.quiet(ctx)
+		if err != nil {
+			return err
+		}
 		b.say("%s ...", f.name)
 		begin := time.Now()
 		r, err := f.measure(ctx, b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
-		r.Name, r.At, r.Machine, r.Seconds = f.name, begin.UTC().Truncate(time.Second), machine(), int(time.Since(begin).Seconds())
+		r.Name, r.At, r.Machine, r.Busy, r.Seconds = f.name, begin.UTC().Truncate(time.Second), machine(), busy, int(time.Since(begin).Seconds())
 		for _, row := range r.Rows {
 			b.say("%s: %s; bar %s; %s", row.Figure, row.Sluice, row.Bar, row.Beside)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -66,11 +65,6 @@ func (s *space) output(cmd *exec.Cmd) (string, error) {
 		return "", fmt.Errorf("%s: %w: %s%s", cmd, err, text.String(), out.String())
 	}
 	return out.String(), nil
-}
-
-// sysctl sets what is the namespace's own.
-func (s *space) sysctl(name, value string) error {
-	return s.do(func() error { return os.WriteFile("/proc/sys/"+name, []byte(value), 0o644) })
 }
 
 // port makes a veth pair: here a port of the bridge, there dev with an
