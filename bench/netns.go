@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// space is a network namespace. It ends when it is closed and nothing runs in it.
+type space struct{ ns netns.NsHandle }
+
+func newSpace() (*space, error) {
+	s := new(space)
+	made := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends here
+		ns, err := netns.New()
+		s.ns = ns
+		if err == nil {
+			err = up("lo", "")
+		}
+		made <- err
+	}()
+	if err := <-made; err != nil {
+		return nil, fmt.Errorf("making a network namespace: %w", err)
+	}
+	return s, nil
+}
+
+func (s *space) close() { s.ns.Close() }
+
+// do runs f on a thread inside the namespace and waits for it.
+func (s *space) do(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(s.ns); err != nil {
+			done <- fmt.Errorf("entering a network namespace: %w", err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// run runs a program inside the namespace; the words are split at blanks.
+func (s *space) run(ctx context.Context, words string) error {
+	_, err := s.output(exec.CommandContext(ctx, strings.Fields(words)[0], strings.Fields(words)[1:]...))
+	return err
+}
+
+func (s *space) output(cmd *exec.Cmd) (string, error) {
+	var out, text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &text
+	if err := s.do(cmd.Start); err != nil {
+		return "", err
+	}
+	if err := cmd.Wait(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s%s", cmd, err, text.String(), out.String())
+	}
+	return out.String(), nil
+}
+
+// port makes a veth pair: here a port of the bridge, there dev with an
+// address. Both are up.
+func (s *space) port(bridge, name string, there *space, dev, address string) error {
+	return s.do(func() error {
+		b, err := netlink.LinkByName(bridge)
+		if err != nil {
+			return err
+		}
+		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MasterIndex: b.Attrs().Index},
+			PeerName: dev, PeerNamespace: netlink.NsFd(there.ns)}
+		if err := netlink.LinkAdd(pair); err != nil {
+			return fmt.Errorf("making %s: %w", name, err)
+		}
+		if err := there.do(func() error { return up(dev, address) }); err != nil {
+			return err
+		}
+		return up(name, "")
+	})
+}
+
+func (s *space) bridge(name, address string) error {
+	return s.do(func() error {
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}); err != nil {
+			return err
+		}
+		return up(name, address)
+	})
+}
+
+// up sets a device up, with an address unless that is "".
+func up(dev, address string) error {
+	l, err := netlink.LinkByName(dev)
+	if err != nil {
+		return fmt.Errorf("%s: %w", dev, err)
+	}
+	if address != "" {
+		a, err := netlink.ParseAddr(address)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(l, a); err != nil {
+			return err
+		}
+	}
+	return netlink.LinkSetUp(l)
+}

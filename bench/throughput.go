@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sluice"
+)
+
+// throughput is what shaping costs one flow that it does not limit.
+func throughput(ctx context.Context, b *bench) (Result, error) {
+	shapers := []shaper{byNobody, bySluice, byCNI}
+	limits := []sluice.Rate{sluice.Unlimited, sluice.Unlimited, 100e9} // the plugin knows no shaping without a limit
+	r := Result{
+		Detail: Table{Head: []string{"direction", "", "Gbit/s, median", "of no shaping"}},
+		Chart:  Chart{Title: "One TCP flow, shaped without a limit", Unit: "of the rate without shaping", Bars: []float64{0.95}, Groups: []string{"tx", "rx"}},
+		Note: "One flow at a time, new in every round, on sites that exist side by side; a ratio is the median of the rounds' ratios to the neighbour in time. " +
+			"Sender, receiver and bridge share the machine, so what is measured is the processor's time per byte.",
+	}
+	rounds := 9
+	if b.short {
+		rounds = 2
+	}
+	sites := make([]*site, len(shapers))
+	for i, by := range shapers {
+		s, err := b.shaped(ctx, by, limits[i])
+		if err != nil {
+			return r, err
+		}
+		defer s.close()
+		sites[i] = s
+	}
+	ratios := make([][2]float64, len(shapers))
+	for d, direction := range sluice.Directions {
+		rates, ratio := make([][]float64, len(shapers)), make([][]float64, len(shapers))
+		for range rounds {
+			for i, s := range sites {
+				got, err := s.delivers(ctx, direction, 300*time.Millisecond, time.Second)
+				if err != nil {
+					return r, err
+				}
+				rates[i] = append(rates[i], got)
+				ratio[i] = append(ratio[i], got/rates[0][len(rates[0])-1])
+			}
+		}
+		for i, by := range shapers {
+			ratios[i][d] = median(ratio[i])
+			line := []string{string(direction), by.name, fmt.Sprintf("%.2f", median(rates[i])/1e9), fmt.Sprintf("%.3f", ratios[i][d])}
+			b.say("  %v", line)
+			r.Detail.Rows = append(r.Detail.Rows, line)
+		}
+	}
+	for i, by := range shapers[1:] {
+		r.Chart.Series = append(r.Chart.Series, Series{by.name, ratios[i+1][:]})
+	}
+	both := func(i int) string { return fmt.Sprintf("%.3f tx, %.3f rx", ratios[i][0], ratios[i][1]) }
+	r.Rows = []Row{{
+		Figure: "throughput with shaping on and no limit, one TCP flow, of that without",
+		Sluice: both(1), Bar: "≥ 0.95", Met: min(ratios[1][0], ratios[1][1]) >= 0.95,
+		Beside: fmt.Sprintf("%s at %s: %s; without any: %s and %s Gbit/s", byCNI.name, limits[2], both(2), r.Detail.Rows[0][2], r.Detail.Rows[3][2]),
+	}}
+	return r, nil
+}
