@@ -56,6 +56,11 @@ func latency(ctx context.Context, b *bench) (Result, error) {
 		rounds = 100
 	}
 	for i := range rounds {
+		if i%50 == 0 {
+			if err := b.lull(ctx); err != nil {
+				return r, err
+			}
+		}
 		for k, way := range ways {
 			if i >= way.times {
 				continue

@@ -18,6 +18,15 @@ func (b *bench) quiet(ctx context.Context) (busy float64, err error) {
 	}
 }
 
+// lull waits for a moment in which nobody else is busy, at most a few seconds.
+func (b *bench) lull(ctx context.Context) error {
+	for end := time.Now().Add(b.patience / 20); ; {
+		if busy, err := others(ctx, 50*time.Millisecond); err != nil || busy < 0.2 || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // others is how busy the machine is while we do nothing.
 func others(ctx context.Context, look time.Duration) (float64, error) {
 	idle, total, err := jiffies()

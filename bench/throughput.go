@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"sluice"
 )
@@ -15,10 +14,10 @@ func throughput(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
 		Detail: Table{Head: []string{"direction", "", "Gbit/s, median", "of no shaping"}},
 		Chart:  Chart{Title: "One TCP flow, shaped without a limit", Unit: "of the rate without shaping", Bars: []float64{0.95}, Groups: []string{"tx", "rx"}},
-		Note: "One flow at a time, new in every round, on sites that exist side by side; a ratio is the median of the rounds' ratios to the neighbour in time. " +
-			"Sender, receiver and bridge share the machine, so what is measured is the processor's time per byte.",
+		Note: "One flow of iperf3 at a time, a second in every round, on sites that exist side by side; a ratio is the median of the rounds' ratios to the neighbour in time. " +
+			"Both ends and the bridge share the machine, so what is measured is the processor's time per byte.",
 	}
-	rounds := 9
+	rounds := 11
 	if b.short {
 		rounds = 2
 	}
@@ -36,7 +35,10 @@ func throughput(ctx context.Context, b *bench) (Result, error) {
 		rates, ratio := make([][]float64, len(shapers)), make([][]float64, len(shapers))
 		for range rounds {
 			for i, s := range sites {
-				got, err := s.delivers(ctx, direction, 300*time.Millisecond, time.Second)
+				if err := b.lull(ctx); err != nil {
+					return r, err
+				}
+				got, err := s.iperf3(ctx, direction)
 				if err != nil {
 					return r, err
 				}
