@@ -131,8 +131,9 @@ func (s *Store) config() *embed.Config {
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{socket}, []url.URL{nobody}
 	c.EnableGRPCGateway = false
 
-	// Alone, it elects itself; there is no heartbeat to be late.
-	c.TickMs, c.ElectionMs = 20, 100
+	// Alone, it elects itself, and no heartbeat can be late. Faster ticks start
+	// it sooner, and cost more for ever after: 20 ms are 1.5 % of a core.
+	c.TickMs, c.ElectionMs = 50, 250
 	c.SnapshotCount, c.SnapshotCatchUpEntries = snapshotEntries, snapshotEntries/4
 	c.BackendBatchInterval = commitEvery
 	c.QuotaBackendBytes = sizeLimit
