@@ -60,8 +60,8 @@ type DataSet struct {
 // HostCounters are the host kernel's totals of one vif's device, 64 bits
 // wide. Directions are the VM's.
 type HostCounters struct {
-	// Epoch names what counted, such as the device's ifindex and whether a
-	// shaper stood in the way. Totals of two epochs are never compared.
+	// Epoch names what counted, such as the device's ifindex. Totals of two
+	// epochs are never compared.
 	Epoch     uint64
 	Tx, Rx    Counters // what passed, after shaping
 	TxOffered uint64   // bytes that came to the shaper; 0 where only Tx is known

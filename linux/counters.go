@@ -22,6 +22,30 @@ type Counters struct {
 	mu     sync.Mutex
 	names  map[int]string // of devices by index
 	listed time.Time
+	past   map[int]reading // the last, by device
+}
+
+// reading is what was last read of a device.
+type reading struct {
+	class  handle // that counted; 0 if the device itself did
+	device sides
+	total  sides // what was returned
+	shift  sides // what is added to the present counter, so that totals go on when another takes over
+}
+
+// sides are the totals of both directions.
+type sides struct{ tx, rx sluice.Counters }
+
+func (a sides) plus(b sides) sides  { return sides{plus(a.tx, b.tx), plus(a.rx, b.rx)} }
+func (a sides) minus(b sides) sides { return sides{minus(a.tx, b.tx), minus(a.rx, b.rx)} }
+
+// Totals wrap, and so do their sums and differences.
+func plus(a, b sluice.Counters) sluice.Counters {
+	return sluice.Counters{Bytes: a.Bytes + b.Bytes, Packets: a.Packets + b.Packets, Dropped: a.Dropped + b.Dropped}
+}
+
+func minus(a, b sluice.Counters) sluice.Counters {
+	return sluice.Counters{Bytes: a.Bytes - b.Bytes, Packets: a.Packets - b.Packets, Dropped: a.Dropped - b.Dropped}
 }
 
 // renames is how soon a device's new name is noticed.
@@ -51,22 +75,34 @@ func (c *Counters) Read(ctx context.Context) (map[string]sluice.HostCounters, er
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the classes' counters cannot be read", Err: err}
 	}
 	all := make(map[string]sluice.HostCounters, len(devices))
+	past := make(map[int]reading, len(classes))
 	for index, d := range devices {
-		n := sluice.HostCounters{
-			Epoch:     uint64(index) << 17,
-			Tx:        sluice.Counters{Bytes: d.rxBytes, Packets: d.rxPackets, Dropped: d.rxDropped},
-			Rx:        sluice.Counters{Bytes: d.txBytes, Packets: d.txPackets, Dropped: d.txDropped},
-			TxOffered: d.rxBytes,
-		}
+		now := reading{device: sides{
+			tx: sluice.Counters{Bytes: d.rxBytes, Packets: d.rxPackets, Dropped: d.rxDropped},
+			rx: sluice.Counters{Bytes: d.txBytes, Packets: d.txPackets, Dropped: d.txDropped},
+		}}
+		n := sluice.HostCounters{Epoch: uint64(index), TxOffered: d.rxBytes}
+		now.total = now.device
 		if h, ok := classes[index]; ok {
 			tx, rx := trees[0][h], trees[1][h]
-			n.Epoch |= 1<<16 | uint64(h.minor())
-			n.Tx = sluice.Counters{Bytes: tx.bytes, Packets: tx.packets, Dropped: tx.dropped}
-			n.Rx = sluice.Counters{Bytes: rx.bytes, Packets: rx.packets, Dropped: rx.dropped}
+			now.class = h
+			now.total = sides{
+				tx: sluice.Counters{Bytes: tx.bytes, Packets: tx.packets, Dropped: tx.dropped},
+				rx: sluice.Counters{Bytes: rx.bytes, Packets: rx.packets, Dropped: rx.dropped},
+			}
 			n.TxBacklog, n.RxBacklog = tx.backlog, rx.backlog
 		}
-		all[c.names[index]] = n
+		if was, ok := c.past[index]; ok {
+			now.shift = was.shift
+			if was.class != now.class { // since then the device counted
+				now.shift = was.total.plus(now.device.minus(was.device)).minus(now.total)
+			}
+		}
+		now.total = now.total.plus(now.shift)
+		n.Tx, n.Rx = now.total.tx, now.total.rx
+		past[index], all[c.names[index]] = now, n
 	}
+	c.past = past
 	return all, nil
 }
 

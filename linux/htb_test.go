@@ -263,6 +263,25 @@ func TestCounters(t *testing.T) {
 	if n := read().Tx.Bytes - before.Tx.Bytes; float64(n) < rate/8 {
 		t.Errorf("unshaped: %d bytes counted as tx, at least %.0f were sent", n, rate/8)
 	}
+	// Where the classes take over from the device, and the device from them, the totals go on.
+	for _, change := range []func(){
+		func() { b.apply(50_000_000, 50_000_000) },
+		func() {
+			if err := b.htb.Release(context.Background(), b.vif); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		before = read()
+		b.flow(b.vm, b.host, "192.0.2.1")
+		change()
+		between := read()
+		rate = b.flow(b.vm, b.host, "192.0.2.1")
+		after := read()
+		if before.Epoch != between.Epoch || between.Epoch != after.Epoch || between.Tx.Bytes <= before.Tx.Bytes || float64(after.Tx.Bytes-between.Tx.Bytes) < rate/8 {
+			t.Errorf("the totals are %+v, %+v and %+v at %.0f bit/s", before.Tx, between.Tx, after.Tx, rate)
+		}
+	}
 	b.apply(50_000_000, 50_000_000)
 	before = read()
 	rate = b.flow(b.host, b.vm, "192.0.2.2")
