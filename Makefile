@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 LAB_CACHE ?= /var/cache/sluice-lab
 
-.PHONY: all deps build page demo demo-down demo-image test test-unit test-page test-e2e test-xen lint generate clean
+.PHONY: all deps build page demo demo-down demo-image bench test test-unit test-page test-e2e test-xen lint generate clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -52,6 +52,9 @@ test-e2e: build ## QEMU guests and Chromium
 
 test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
+
+bench: deps build ## the figures, each beside its peer; about ten minutes on a quiet machine
+	go run ./bench -readme README.md
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
