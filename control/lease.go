@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// leastLease and mostLease bound how long a change may be asked for.
-	leastLease = time.Second
-	mostLease  = 366 * 24 * time.Hour
+	// LeastLease and MostLease bound how long a temporary change may hold.
+	LeastLease = time.Second
+	MostLease  = 366 * 24 * time.Hour
 	// returnAgain is the pause before a way back that failed is tried again.
 	returnAgain = 30 * time.Second
 	// self is who asks for what Sluice does by itself.
@@ -45,9 +45,9 @@ func (r Request) lease(c *sluice.Change, seen Node) error {
 			Unchanged: "nothing was changed", Try: "only one of --for and --confirm"}
 	case length == 0:
 		return nil
-	case length < leastLease || length > mostLease:
+	case length < LeastLease || length > MostLease:
 		return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("a change for %s is outside 1s to 366 days", length),
-			Unchanged: "nothing was changed", Try: fmt.Sprint(min(max(length, leastLease), mostLease))}
+			Unchanged: "nothing was changed", Try: fmt.Sprint(min(max(length, LeastLease), MostLease))}
 	}
 	until, back := c.At.Add(length), seen.Value
 	if seen.Lease.Change != 0 {
