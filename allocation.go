@@ -52,13 +52,13 @@ func (a Allocation) Check(d Direction, capacity Rate) error {
 			Try: fmt.Sprintf("at most %s, or unlimited", capacity)}
 	case a.Guarantee > a.Limit:
 		return &Error{Code: Refused, Message: fmt.Sprintf("%s guarantee %s is above the limit %s", d, a.Guarantee, a.Limit),
-			Try: fmt.Sprintf("a guarantee of at most %s", a.Limit)}
+			Try: fmt.Sprintf("a guarantee of at most %s, or a limit of at least %s", a.Limit, a.Guarantee)}
 	case a.Guarantee > capacity:
 		return &Error{Code: Refused, Message: fmt.Sprintf("%s guarantee %s is above the link's %s", d, a.Guarantee, capacity),
 			Try: fmt.Sprintf("at most %s", capacity)}
 	case a.Weight < MinWeight || a.Weight > MaxWeight:
 		return &Error{Code: Invalid, Message: fmt.Sprintf("%s weight %d is outside %d to %d", d, a.Weight, MinWeight, MaxWeight),
-			Try: fmt.Sprintf("a weight such as %d, the default", DefaultWeight)}
+			Try: fmt.Sprintf("%d, the nearest that there is", min(max(a.Weight, MinWeight), MaxWeight))}
 	case a.Priority < 0 || a.Priority > 1:
 		return &Error{Code: Invalid, Message: fmt.Sprintf("%s priority %d is neither 0 nor 1", d, a.Priority), Try: "0 or 1"}
 	}
@@ -117,4 +117,12 @@ func (a Allocation) String() string {
 type Capacity struct {
 	Tx Rate `json:"tx"`
 	Rx Rate `json:"rx"`
+}
+
+// Get returns one direction.
+func (c Capacity) Get(d Direction) Rate {
+	if d == Tx {
+		return c.Tx
+	}
+	return c.Rx
 }

@@ -18,7 +18,7 @@ var allowed = map[string][]string{
 	"allocate":         {"."},
 	"cmd/sluice":       {"*"},
 	"cmd/sluice-guest": {".", "guest"},
-	"control":          {"."},
+	"control":          {".", "allocate"},
 	"e2e":              {"*"},
 	"e2e/xen":          {"*"},
 	"etcd":             {".", "control"},

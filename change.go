@@ -34,4 +34,42 @@ type Change struct {
 	TookNS   int64       `json:"took_ns"` // from the request to the answer
 	Error    string      `json:"error,omitempty"`
 	Undoes   uint64      `json:"undoes,omitempty"` // the change this one takes back
+
+	// Until is when the change comes back by itself, by a change of its own;
+	// nil if it is to last.
+	Until *time.Time `json:"until,omitempty"`
+	// Back is what holds after Until: the last value that was to last.
+	Back *Allocations `json:"back,omitempty"`
+	// Confirm: it comes back only unless somebody confirms it before Until.
+	Confirm     bool   `json:"confirm,omitempty"`
+	ConfirmedBy string `json:"confirmed_by,omitempty"` // who did; it lasts since
+
+	// Effect is what a dry run says that each vif would get; it is not journalled.
+	Effect []Effect `json:"effect,omitempty"`
+}
+
+// Effect is what a change would do to one vif of the host.
+type Effect struct {
+	VM  string          `json:"vm"`
+	VIF int             `json:"vif"`
+	Key string          `json:"key"`
+	Tx  EffectDirection `json:"tx"`
+	Rx  EffectDirection `json:"rx"`
+}
+
+// EffectDirection is one direction of an [Effect], in bit/s; null is as much
+// as there is, where nobody said what the link carries.
+type EffectDirection struct {
+	// What it gets if all vifs want all they can get.
+	Before Rate `json:"before"`
+	After  Rate `json:"after"`
+	// What it would get if all want what they want now; nil where that is not known.
+	Now *EffectNow `json:"now,omitempty"`
+}
+
+// EffectNow is a share under the demand that was measured last.
+type EffectNow struct {
+	Demand Rate `json:"demand"`
+	Before Rate `json:"before"`
+	After  Rate `json:"after"`
 }

@@ -12,6 +12,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"sluice"
 )
@@ -43,6 +44,14 @@ type Node struct {
 	State    sluice.State       // of the back-end
 	Revision uint64             // grows with every write; 0 if nothing was ever set
 	Change   uint64             // the change under way while State is Reconfiguring, else the last one
+	Lease    Lease              // zero if the value that was last in force is to last
+}
+
+// Lease is that a value comes back by itself.
+type Lease struct {
+	Change uint64             `json:"change"` // the one that comes back
+	Until  time.Time          `json:"until"`
+	Back   sluice.Allocations `json:"back"` // to what
 }
 
 // Update is one write to a vif's node.
@@ -57,18 +66,22 @@ type Update struct {
 type Store interface {
 	// Get returns the node of a vif's key. A key never set is Node{UnshapedBoth, Connected, 0, 0}.
 	Get(ctx context.Context, key string) (Node, error)
+	// Nodes returns all nodes that were ever set, by the vif's key.
+	Nodes(ctx context.Context) (map[string]Node, error)
 	// Begin gives c its ID, journals it as Pending, writes c.To into the node
 	// of c.Key and moves the state from Connected to Reconfiguring, all or
 	// nothing. It fails with Conflict when the node was seen in another state
 	// than Connected, or is not as seen any more. An error that leaves c.ID 0
 	// has written nothing; with an ID, the store may have.
 	Begin(ctx context.Context, c *sluice.Change, seen Node) error
-	// Finish journals the change's result and restores the state to
-	// Connected, with c.To as the value if the result is Done and c.From
-	// otherwise, all or nothing. It fails with Conflict when the node was not
+	// Finish journals the change's result and writes what [Node.After] says,
+	// all or nothing. It fails with Conflict when the node was not
 	// seen Reconfiguring for this change, or is not as seen any more; then
 	// nothing was written.
 	Finish(ctx context.Context, c sluice.Change, seen Node) error
+	// Keep journals c, which was confirmed, and ends the node's lease, all or
+	// nothing. It fails with Conflict when the node is not as seen any more.
+	Keep(ctx context.Context, c sluice.Change, seen Node) error
 	// Watch sends all nodes that were ever set, then every write to one,
 	// until ctx ends or the store is closed, then closes the channel. After
 	// an interruption it sends all nodes again.
@@ -94,5 +107,8 @@ type Request struct {
 	Tx, Rx   *Patch  // nil: that direction stays as it is
 	Revision *uint64 // if set, the revision the asker saw; another one now is a Conflict
 	By       string  // who asks, for the journal
-	DryRun   bool    // check only; the answer is the change as it would be
+	DryRun   bool    // check only; the answer is the change as it would be, with its Effect
+
+	For     time.Duration // if not 0, the change comes back by itself after so long
+	Confirm time.Duration // if not 0, it comes back after so long unless it is confirmed
 }

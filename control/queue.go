@@ -12,11 +12,12 @@ const (
 	lastRetry  = time.Minute
 )
 
-// job is one thing to bring in order: the vif with a key, or a device that
-// may have to be released. Exactly one is set.
+// job is one thing to bring in order: the vif with a key, a device that may
+// have to be released, or the vif whose lease has ended. Exactly one is set.
 type job struct {
 	key    string
 	device string
+	lease  string
 }
 
 // queue does jobs, each never twice at once, different ones concurrently, and
@@ -90,7 +91,7 @@ func (q *queue) more(j job, err error) bool {
 	} else {
 		pause := min(firstRetry<<min(q.failures[j], 16), lastRetry)
 		q.failures[j]++
-		q.log.Warn("not in order yet", "vif", j.key, "device", j.device, "error", err, "again_in", pause)
+		q.log.Warn("not in order yet", "vif", j.key+j.lease, "device", j.device, "error", err, "again_in", pause)
 		time.AfterFunc(pause, func() { q.wake(j) })
 	}
 	if q.again[j] {

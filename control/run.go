@@ -29,13 +29,22 @@ func (c *Control) Run(ctx context.Context) error {
 	// A change at hand is finished also when the daemon is told to stop.
 	working := context.WithoutCancel(ctx)
 	queue := newQueue(c.Log, func(j job) error {
-		if j.device != "" {
+		switch {
+		case j.device != "":
 			return c.layer.release(working, j.device)
+		case j.lease != "":
+			return c.expire(working, j.lease)
 		}
 		return c.layer.settle(working, j.key)
 	})
 	defer queue.stop(shutdownGrace)
 
+	leases := make(map[string]*time.Timer)
+	defer func() {
+		for _, t := range leases {
+			t.Stop()
+		}
+	}()
 	present := c.follow(queue, nil)
 	var sweep <-chan time.Time
 	for {
@@ -49,6 +58,7 @@ func (c *Control) Run(ctx context.Context) error {
 					Unchanged: "what the kernel enforces stays as it is", Try: "the daemon's log says why"}
 			}
 			c.learn(u)
+			c.arm(queue, leases, u)
 			if u.Node.State == sluice.Reconfiguring {
 				queue.wake(job{key: u.Key})
 			}

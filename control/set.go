@@ -20,6 +20,10 @@ type Options struct {
 	// Capacity is what the host's link carries, asked at every check; nil
 	// where nobody said.
 	Capacity func() sluice.Capacity
+	// Reserve is how much of the capacity is never promised, in percent.
+	Reserve int
+	// Demand is what vifs want now, as measured, by their keys; nil where nobody measures.
+	Demand func() map[string]sluice.Capacity
 	// AnswerWithin is how long an asker waits for the driver layer; 10 s if 0.
 	AnswerWithin time.Duration
 	// ApplyWithin is how long a driver may take; 5 s if 0.
@@ -38,12 +42,18 @@ type Control struct {
 
 	mu    sync.Mutex
 	nodes map[string]Node // what the store last said, for Settings
+
+	// admission is held from counting what is promised until more is.
+	admission sync.Mutex
 }
 
 // New makes a Control. Changes are applied once Run runs.
 func New(o Options) *Control {
 	if o.Capacity == nil {
 		o.Capacity = func() sluice.Capacity { return sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited} }
+	}
+	if o.Demand == nil {
+		o.Demand = func() map[string]sluice.Capacity { return nil }
 	}
 	if o.AnswerWithin == 0 {
 		o.AnswerWithin = 10 * time.Second
@@ -84,6 +94,9 @@ func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 	}
 	to := sluice.Allocations{Tx: r.Tx.on(seen.Value.Tx), Rx: r.Rx.on(seen.Value.Rx)}
 	change := sluice.Change{By: r.By, At: asked, From: seen.Value, To: to}
+	if err := r.lease(&change, seen); err != nil {
+		return sluice.Change{}, err
+	}
 	return c.carry(ctx, vif, seen, change, r.DryRun)
 }
 
@@ -128,16 +141,28 @@ func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change
 // carry checks a change, writes it into the store, which wakes the driver
 // layer, and waits for the driver layer's answer.
 func (c *Control) carry(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change, dry bool) (sluice.Change, error) {
-	change.VM, change.VIF, change.Key, change.Device = vif.VM, vif.Index, vif.Key(), vif.Device
-	change.Result = sluice.Pending
-	if seen.State != sluice.Connected {
-		return sluice.Change{}, c.conflict(ctx, vif)
-	}
-	if err := c.check(vif, change); err != nil {
-		return sluice.Change{}, err
-	}
 	if dry {
-		return change, nil
+		return c.rehearse(ctx, vif, seen, change)
+	}
+	change, err := c.begin(ctx, vif, seen, change)
+	if err != nil {
+		return change, err
+	}
+	change, err = c.await(ctx, vif, change)
+	c.Fault("before-answer")
+	return change, err
+}
+
+// begin checks a change and writes it into the store, which wakes the driver
+// layer. An error comes with a change of ID 0 unless the change may have begun.
+func (c *Control) begin(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change) (sluice.Change, error) {
+	if raises(change) {
+		c.admission.Lock()
+		defer c.admission.Unlock()
+	}
+	change, err := c.check(ctx, vif, seen, change)
+	if err != nil {
+		return sluice.Change{}, err
 	}
 	c.Fault("before-begin")
 	change.States = []sluice.StateAt{{State: sluice.Connected, At: change.At}, {State: sluice.Reconfiguring, At: time.Now().UTC()}}
@@ -151,14 +176,28 @@ func (c *Control) carry(ctx context.Context, vif sluice.VIF, seen Node, change s
 		return sluice.Change{}, err
 	}
 	c.Fault("after-begin")
-	change, err := c.await(ctx, vif, change)
-	c.Fault("before-answer")
-	return change, err
+	return change, nil
 }
 
-// check checks the directions that the request touches: the other one may
+// check returns the change as it would be begun, or why it cannot be.
+func (c *Control) check(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change) (sluice.Change, error) {
+	change.VM, change.VIF, change.Key, change.Device = vif.VM, vif.Index, vif.Key(), vif.Device
+	change.Result = sluice.Pending
+	if seen.State != sluice.Connected {
+		return sluice.Change{}, c.conflict(ctx, vif)
+	}
+	if err := c.sensible(vif, change); err != nil {
+		return sluice.Change{}, err
+	}
+	if err := c.admit(ctx, vif, seen, change); err != nil {
+		return sluice.Change{}, err
+	}
+	return change, nil
+}
+
+// sensible checks the directions that the request touches: the other one may
 // be as it was, even where today it would be refused.
-func (c *Control) check(vif sluice.VIF, change sluice.Change) error {
+func (c *Control) sensible(vif sluice.VIF, change sluice.Change) error {
 	capacity := c.Capacity()
 	err := change.To.Tx.Check(sluice.Tx, capacity.Tx)
 	if change.To.Tx == change.From.Tx {

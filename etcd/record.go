@@ -23,11 +23,12 @@ func changeKey(id uint64) string { return fmt.Sprintf("%s%020d", changePrefix, i
 // record is a node as it is stored.
 type record struct {
 	sluice.Allocations
-	State  sluice.State `json:"state"`
-	Change uint64       `json:"change"`
+	State  sluice.State  `json:"state"`
+	Change uint64        `json:"change"`
+	Lease  control.Lease `json:"lease,omitzero"`
 }
 
-func encodeNode(n control.Node) string { return encode(record{n.Value, n.State, n.Change}) }
+func encodeNode(n control.Node) string { return encode(record{n.Value, n.State, n.Change, n.Lease}) }
 
 func encode(v any) string {
 	b, err := json.Marshal(v)
@@ -47,10 +48,13 @@ func decodeNode(key string, value []byte, revision int64) (control.Node, error) 
 	if err == nil && r.State != sluice.Connected && r.State != sluice.Reconfiguring {
 		err = fmt.Errorf("state %d is neither Connected nor Reconfiguring", int(r.State))
 	}
+	if err == nil && r.Lease.Change != 0 {
+		err = r.Lease.Back.Check(sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited})
+	}
 	if err != nil {
 		return control.Node{}, corrupt(vifKey(key), err)
 	}
-	return control.Node{Value: r.Allocations, State: r.State, Revision: uint64(revision), Change: r.Change}, nil
+	return control.Node{Value: r.Allocations, State: r.State, Revision: uint64(revision), Change: r.Change, Lease: r.Lease}, nil
 }
 
 func decodeChange(key string, value []byte) (sluice.Change, error) {

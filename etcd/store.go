@@ -26,6 +26,27 @@ func (s *Store) Get(ctx context.Context, key string) (control.Node, error) {
 	return decodeNode(key, r.Kvs[0].Value, r.Kvs[0].ModRevision)
 }
 
+// Nodes implements [control.Store]. Like Watch, it passes over a damaged
+// record: one must not stand in everybody's way.
+func (s *Store) Nodes(ctx context.Context) (map[string]control.Node, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	r, err := s.client.Get(ctx, vifPrefix, clientv3.WithPrefix())
+	if err != nil {
+		return nil, s.unanswered(err)
+	}
+	nodes := make(map[string]control.Node, len(r.Kvs))
+	for _, kv := range r.Kvs {
+		u, err := update(kv)
+		if err != nil {
+			s.log.Warn("skipping a vif's settings", "error", err)
+			continue
+		}
+		nodes[u.Key] = u.Node
+	}
+	return nodes, nil
+}
+
 // Begin implements [control.Store].
 func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) error {
 	c.ID = 0
@@ -39,7 +60,7 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 	defer cancel()
 	for {
 		c.ID = s.lastID.Add(1)
-		next := control.Node{Value: c.To, State: sluice.Reconfiguring, Change: c.ID}
+		next := control.Node{Value: c.To, State: sluice.Reconfiguring, Change: c.ID, Lease: seen.Lease}
 		unused := clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)
 		r, err := s.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision)), unused).
@@ -67,13 +88,30 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 
 // Finish implements [control.Store].
 func (s *Store) Finish(ctx context.Context, c sluice.Change, seen control.Node) error {
-	next := control.Node{Value: c.To, State: sluice.Connected, Change: c.ID}
-	if c.Result != sluice.Done {
-		next.Value = c.From
-	}
 	if seen.State != sluice.Reconfiguring || seen.Change != c.ID {
 		return conflict(&c)
 	}
+	if err := s.write(ctx, c, seen, seen.After(c)); err != nil {
+		return err
+	}
+	if c.ID%tidyEvery == 0 {
+		select {
+		case s.tidy <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// Keep implements [control.Store].
+func (s *Store) Keep(ctx context.Context, c sluice.Change, seen control.Node) error {
+	next := seen
+	next.Lease = control.Lease{}
+	return s.write(ctx, c, seen, next)
+}
+
+// write writes a node and a change, if the node is still as it was seen.
+func (s *Store) write(ctx context.Context, c sluice.Change, seen, next control.Node) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	r, err := s.client.Txn(ctx).
@@ -85,12 +123,6 @@ func (s *Store) Finish(ctx context.Context, c sluice.Change, seen control.Node) 
 	}
 	if !r.Succeeded {
 		return conflict(&c)
-	}
-	if c.ID%tidyEvery == 0 {
-		select {
-		case s.tidy <- struct{}{}:
-		default:
-		}
 	}
 	return nil
 }

@@ -152,6 +152,7 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v1/changes", `{"vm":"web"}`, "text/plain", 400, "text/plain"},
 		{"POST", "/v1/changes", `{"vm":"` + strings.Repeat("x", maxBody) + `"}`, "application/json", 400, "too large"},
 		{"POST", "/v1/changes/0/undo", ``, "", 400, "number of a change"},
+		{"POST", "/v1/changes/x/confirm", ``, "", 400, "number of a change"},
 		{"POST", "/v1/changes/-1/undo", ``, "", 400, "number of a change"},
 		{"GET", "/v1/changes/zwei", ``, "", 400, "zwei"},
 		{"GET", "/v1/changes?limit=1001", ``, "", 400, "1 to 1000"},

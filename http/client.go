@@ -55,6 +55,11 @@ func (c *Client) Undo(ctx context.Context, id uint64) (sluice.Change, error) {
 	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/undo", id), nil)
 }
 
+// Confirm keeps a change that would come back by itself.
+func (c *Client) Confirm(ctx context.Context, id uint64) (sluice.Change, error) {
+	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/confirm", id), nil)
+}
+
 // Changes returns the newest changes first, at most limit.
 func (c *Client) Changes(ctx context.Context, limit int) ([]sluice.Change, error) {
 	return call[[]sluice.Change](ctx, c, "GET", fmt.Sprintf("/v1/changes?limit=%d", limit), nil)

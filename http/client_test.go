@@ -54,6 +54,9 @@ func TestClient(t *testing.T) {
 	}
 	h.err = nil
 
+	if kept, err := c.Confirm(ctx, 7); err != nil || kept.ID != 7 || kept.ConfirmedBy != "root" {
+		t.Errorf("Confirm: %+v, %v", kept, err)
+	}
 	if undone, err := c.Undo(ctx, 7); err != nil || undone.Undoes != 7 || undone.By != "root" {
 		t.Errorf("Undo: %+v, %v", undone, err)
 	}

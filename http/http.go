@@ -24,6 +24,8 @@ type Control interface {
 	Set(ctx context.Context, r control.Request) (sluice.Change, error)
 	// Undo takes change id back by a new change, asked for by the named person.
 	Undo(ctx context.Context, id uint64, by string) (sluice.Change, error)
+	// Confirm makes change id last, which would come back by itself.
+	Confirm(ctx context.Context, id uint64, by string) (sluice.Change, error)
 	// Change returns one record of the journal.
 	Change(ctx context.Context, id uint64) (sluice.Change, error)
 	// Changes returns the newest records first, at most limit.
@@ -55,5 +57,7 @@ type ChangeRequest struct {
 	Tx       *control.Patch `json:"tx,omitempty" doc:"What changes of what the VM sends"`
 	Rx       *control.Patch `json:"rx,omitempty" doc:"What changes of what the VM receives"`
 	Revision *uint64        `json:"revision,omitempty" doc:"The revision the asker saw; refused as a conflict if another holds now"`
-	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is the change as it would be"`
+	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is the change as it would be, with what every vif would get"`
+	ForS     int            `json:"for_s,omitempty" minimum:"1" doc:"Seconds after which the change comes back by itself"`
+	ConfirmS int            `json:"confirm_s,omitempty" minimum:"1" doc:"Seconds after which it comes back unless it is confirmed"`
 }

@@ -46,6 +46,10 @@ func (h *host) Set(_ context.Context, r control.Request) (sluice.Change, error) 
 	return sluice.Change{ID: 1, VM: r.VM, VIF: r.VIF, By: r.By, From: sluice.UnshapedBoth, To: sluice.UnshapedBoth, Result: sluice.Done, Verified: true}, nil
 }
 
+func (h *host) Confirm(_ context.Context, id uint64, by string) (sluice.Change, error) {
+	return sluice.Change{ID: id, ConfirmedBy: by, Result: sluice.Done}, h.err
+}
+
 func (h *host) Undo(_ context.Context, id uint64, by string) (sluice.Change, error) {
 	return sluice.Change{ID: id + 1, Undoes: id, By: by, Result: sluice.Done}, h.err
 }

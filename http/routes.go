@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"time"
 
 	"sluice"
 	"sluice/control"
@@ -56,6 +57,7 @@ func (s *Server) routes(live *events, meters *meters) ([]route, error) {
 		{"GET", "/v1/changes", reading, "The journal, newest first", []query{limit}, nil, []sluice.Change{}, s.changes, nil},
 		{"GET", "/v1/changes/{id}", reading, "One change and all that became of it", nil, nil, sluice.Change{}, s.change, nil},
 		{"POST", "/v1/changes/{id}/undo", writing, "Take a change back; answers with the change that did", nil, nil, sluice.Change{}, s.undo, nil},
+		{"POST", "/v1/changes/{id}/confirm", writing, "Keep a change that would come back by itself", nil, nil, sluice.Change{}, s.confirm, nil},
 		{"GET", "/v1/recent", reading, "The recent past, for charts", []query{seconds}, nil, sluice.Recent{}, s.recent, nil},
 		{"GET", "/v1/doctor", reading, "What this host can and cannot do", nil, nil, []sluice.Finding{}, s.doctor, nil},
 		{"GET", "/v1/events", reading, "Server-sent events: dataset at every tick, change at every step of one", nil, nil, nil, nil, live.ServeHTTP},
@@ -99,7 +101,13 @@ func (s *Server) set(r *http.Request, by string) (any, error) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
 	defer stop()
 	return s.Control.Set(ctx, control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx,
-		Revision: in.Revision, By: by, DryRun: in.DryRun})
+		Revision: in.Revision, By: by, DryRun: in.DryRun, For: forSeconds(in.ForS), Confirm: forSeconds(in.ConfirmS)})
+}
+
+// forSeconds is so many seconds, or near the longest time there is.
+func forSeconds(n int) time.Duration {
+	const most = int(1<<63-1) / int(time.Second)
+	return time.Duration(min(max(n, -most), most)) * time.Second
 }
 
 func (s *Server) undo(r *http.Request, by string) (any, error) {
@@ -110,6 +118,14 @@ func (s *Server) undo(r *http.Request, by string) (any, error) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
 	defer stop()
 	return s.Control.Undo(ctx, id, by)
+}
+
+func (s *Server) confirm(r *http.Request, by string) (any, error) {
+	id, err := changeID(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.Control.Confirm(r.Context(), id, by)
 }
 
 func (s *Server) changes(r *http.Request, _ string) (any, error) {

@@ -222,6 +222,16 @@ func (s *Store) transaction(ctx context.Context, do func(xenstore.View) error) e
 	}
 }
 
+// Nodes implements [control.Store].
+func (s *Store) Nodes(ctx context.Context) (map[string]control.Node, error) {
+	return s.Journal.Nodes(ctx)
+}
+
+// Keep implements [control.Store].
+func (s *Store) Keep(ctx context.Context, c sluice.Change, seen control.Node) error {
+	return s.Journal.Keep(ctx, c, seen)
+}
+
 // Change implements [control.Store].
 func (s *Store) Change(ctx context.Context, id uint64) (sluice.Change, error) {
 	return s.Journal.Change(ctx, id)

@@ -109,7 +109,8 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: func() sluice.Capacity { return capacity }, Fault: fault}
+	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: func() sluice.Capacity { return capacity },
+		Reserve: s.Reserve, Fault: fault}
 	if xen.ControlDomain() {
 		xs, err := xenstore.Dial(ctx, "")
 		if err != nil {
@@ -131,12 +132,14 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		group.Go(func() error { return inventory.Run(ctx) })
 		options.Inventory = inventory
 	}
+	var watch *monitor.Monitor // asks control what is set, and tells it what is wanted
+	options.Demand = func() map[string]sluice.Capacity { return demand(watch.DataSet()) }
 	ctl := control.New(options)
 	guests, err := collectors(s)
 	if err != nil {
 		return err
 	}
-	watch, err := monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: capacity, Inventory: options.Inventory,
+	watch, err = monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: capacity, Inventory: options.Inventory,
 		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: func() map[string]monitor.Guest { return guests }, Log: log})
 	if err != nil {
 		return err
@@ -215,6 +218,15 @@ func collectors(s settings) (map[string]monitor.Guest, error) {
 		guests[name] = g
 	}
 	return guests, nil
+}
+
+// demand is what vifs wanted at the last tick.
+func demand(d sluice.DataSet) map[string]sluice.Capacity {
+	all := make(map[string]sluice.Capacity, len(d.VIFs))
+	for _, v := range d.VIFs {
+		all[v.Key()] = sluice.Capacity{Tx: v.Tx.Demand, Rx: v.Rx.Demand}
+	}
+	return all
 }
 
 // settled tells the monitor what is set, in its words.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +44,7 @@ type wish struct {
 	weight, priority  int
 	revision          uint64
 	dry               bool
+	length, confirm   time.Duration
 }
 
 func setCommand(c *client) *cobra.Command {
@@ -54,8 +54,9 @@ func setCommand(c *client) *cobra.Command {
 		Short: "change what a vif may use, live",
 		Long: "Change what a vif may use, live. RATE is the limit of both directions, or of those named by --tx and --rx alone;\n" +
 			"each may have a rate of its own. Directions are the VM's: tx is what it sends. Rates: 10mbit, 1.5gbit, 10Mb/s, unlimited.",
-		Example: "  sluice set web 0 100mbit\n  sluice set web 0 100mbit --tx\n  sluice set web 0 --tx 10mbit --rx 1gbit\n  sluice set web 0 unlimited",
-		Args:    cobra.RangeArgs(2, 3),
+		Example: "  sluice set web 0 100mbit\n  sluice set web 0 100mbit --tx\n  sluice set web 0 --tx 10mbit --rx 1gbit\n  sluice set web 0 unlimited\n" +
+			"  sluice set web 0 --guarantee 200mbit --dry-run\n  sluice set web 0 10mbit --for 10m\n  sluice set web 0 10mbit --confirm 60s",
+		Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := w.request(cmd, args)
 			if err != nil {
@@ -75,7 +76,9 @@ func setCommand(c *client) *cobra.Command {
 	f.IntVar(&w.weight, "weight", 0, "its share of what is spare, 1 to 10000; 100 unless set")
 	f.IntVar(&w.priority, "priority", 0, "1: served before bulk, within the guarantee")
 	f.Uint64Var(&w.revision, "revision", 0, "refuse if the settings are not at this revision")
-	f.BoolVar(&w.dry, "dry-run", false, "check only, change nothing")
+	f.BoolVar(&w.dry, "dry-run", false, "change nothing, but say what every vif would get, before and after")
+	f.DurationVar(&w.length, "for", 0, "comes back by itself after so long: 10m, 2h")
+	f.DurationVar(&w.confirm, "confirm", 0, "comes back after so long unless you say sluice confirm ID")
 	return cmd
 }
 
@@ -135,52 +138,20 @@ func (w wish) request(cmd *cobra.Command, args []string) (http.ChangeRequest, er
 	if given("revision") {
 		r.Revision = &w.revision
 	}
+	if r.ForS, err = wholeSeconds(given("for"), "for", w.length); err != nil {
+		return r, err
+	}
+	if r.ConfirmS, err = wholeSeconds(given("confirm"), "confirm", w.confirm); err != nil {
+		return r, err
+	}
 	return r, nil
 }
 
-func (c *client) printChange(w io.Writer, change sluice.Change, dry bool) error {
-	return c.print(w, change, func(w io.Writer) {
-		name := sluice.VIF{VM: change.VM, Index: change.VIF}
-		if dry {
-			fmt.Fprintf(w, "%s would change from %s to %s; nothing was changed\n", name, change.From, change.To)
-			return
-		}
-		fmt.Fprintf(w, "%s: %s, was %s; verified in %s (change %d)\n", name, change.To, change.From,
-			time.Duration(change.TookNS).Round(10*time.Microsecond), change.ID)
-	})
-}
-
-func changesCommand(c *client) *cobra.Command {
-	limit := 20
-	cmd := &cobra.Command{Use: "changes", Short: "the journal, newest first", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			changes, err := c.daemon().Changes(cmd.Context(), limit)
-			if err != nil {
-				return err
-			}
-			return c.print(cmd.OutOrStdout(), changes, func(w io.Writer) {
-				fmt.Fprintln(w, "ID\tAT\tVM\tVIF\tFROM\tTO\tRESULT\tTOOK\tBY\t")
-				for _, x := range changes {
-					fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.At.Local().Format(time.DateTime), x.VM, x.VIF,
-						x.From, x.To, x.Result, time.Duration(x.TookNS).Round(10*time.Microsecond), x.By, x.Error)
-				}
-			})
-		}}
-	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "how many")
-	return cmd
-}
-
-func undoCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "undo ID", Short: "take a change back", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := strconv.ParseUint(args[0], 10, 64)
-			if err != nil {
-				return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not a change's number", args[0]), Unchanged: "nothing was changed", Try: "sluice changes"}
-			}
-			change, err := c.daemon().Undo(cmd.Context(), id)
-			if err != nil {
-				return err
-			}
-			return c.printChange(cmd.OutOrStdout(), change, false)
-		}}
+// wholeSeconds is how long a change is asked for; 0 if it is not.
+func wholeSeconds(given bool, flag string, d time.Duration) (int, error) {
+	if given && (d < time.Second || d%time.Second != 0) {
+		return 0, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("--%s %s is not a number of seconds", flag, d), Unchanged: "nothing was changed",
+			Try: fmt.Sprintf("--%s %s", flag, max(d.Round(time.Second), time.Second))}
+	}
+	return int(d / time.Second), nil
 }

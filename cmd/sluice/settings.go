@@ -11,11 +11,16 @@ import (
 	"sluice"
 )
 
+// defaultReserve is what of the link is never promised, in percent: for what
+// is not a VM's. It is vSphere Network I/O Control's.
+const defaultReserve = 25
+
 // settings are the file /etc/sluice/sluice.toml; see docs/operating.md.
 type settings struct {
 	Bridge   string   `toml:"bridge"`
 	Uplink   string   `toml:"uplink"`
 	Capacity capacity `toml:"capacity"`
+	Reserve  int      `toml:"reserve"`
 	Listen   string   `toml:"listen"`
 	StateDir string   `toml:"state_dir"`
 	Interval duration `toml:"interval"`
@@ -82,7 +87,7 @@ func (c *capacity) UnmarshalTOML(v any) error {
 // readSettings reads a file whole, or refuses it whole. A file that is not
 // there is an error only where it was asked for.
 func readSettings(path string, asked bool) (settings, error) {
-	s := settings{Capacity: capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}, Listen: "127.0.0.1:8511",
+	s := settings{Capacity: capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}, Reserve: defaultReserve, Listen: "127.0.0.1:8511",
 		StateDir: "/var/lib/sluice", Interval: duration(time.Second)}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !asked {
@@ -101,6 +106,9 @@ func readSettings(path string, asked bool) (settings, error) {
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return s, wrong(fmt.Errorf("there is no setting %q", unknown[0].String()))
+	}
+	if s.Reserve < 0 || s.Reserve > 99 {
+		return s, wrong(fmt.Errorf("reserve is %d: percent of the link, 0 to 99", s.Reserve))
 	}
 	devices := map[string]string{}
 	for _, v := range s.VMs {

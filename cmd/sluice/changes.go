@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sluice"
+)
+
+func (c *client) printChange(w io.Writer, change sluice.Change, dry bool) error {
+	return c.print(w, change, func(w io.Writer) {
+		name := sluice.VIF{VM: change.VM, Index: change.VIF}
+		if dry {
+			fmt.Fprintf(w, "%s would change from %s to %s; nothing was changed\n", name, change.From, change.To)
+			printEffect(w, change)
+			return
+		}
+		fmt.Fprintf(w, "%s: %s, was %s; verified in %s (change %d)\n", name, change.To, change.From,
+			time.Duration(change.TookNS).Round(10*time.Microsecond), change.ID)
+		if change.Until != nil {
+			fmt.Fprintln(w, comesBack(change))
+		}
+	})
+}
+
+func changesCommand(c *client) *cobra.Command {
+	limit := 20
+	cmd := &cobra.Command{Use: "changes", Short: "the journal, newest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			changes, err := c.daemon().Changes(cmd.Context(), limit)
+			if err != nil {
+				return err
+			}
+			return c.print(cmd.OutOrStdout(), changes, func(w io.Writer) {
+				fmt.Fprintln(w, "ID\tAT\tVM\tVIF\tFROM\tTO\tRESULT\tTOOK\tBY\t")
+				for _, x := range changes {
+					fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.At.Local().Format(time.DateTime), x.VM, x.VIF,
+						x.From, x.To, x.Result, time.Duration(x.TookNS).Round(10*time.Microsecond), x.By, remark(x))
+				}
+			})
+		}}
+	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "how many")
+	return cmd
+}
+
+func undoCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "undo ID", Short: "take a change back", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := changeID(args[0])
+			if err != nil {
+				return err
+			}
+			change, err := c.daemon().Undo(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			return c.printChange(cmd.OutOrStdout(), change, false)
+		}}
+}
+
+func confirmCommand(c *client) *cobra.Command {
+	return &cobra.Command{Use: "confirm ID", Short: "keep a change that would come back by itself", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := changeID(args[0])
+			if err != nil {
+				return err
+			}
+			change, err := c.daemon().Confirm(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			return c.print(cmd.OutOrStdout(), change, func(w io.Writer) {
+				fmt.Fprintf(w, "%s keeps %s (change %d)\n", sluice.VIF{VM: change.VM, Index: change.VIF}, change.To, id)
+			})
+		}}
+}
+
+func changeID(s string) (uint64, error) {
+	id, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not a change's number", s), Unchanged: "nothing was changed", Try: "sluice changes"}
+	}
+	return id, nil
+}
+
+// comesBack says when a change ends by itself, and how to keep it.
+func comesBack(x sluice.Change) string {
+	at, unless := x.Until.Local().Format(time.DateTime), ""
+	if x.Confirm {
+		unless = fmt.Sprintf(" unless you say: sluice confirm %d", x.ID)
+	}
+	return fmt.Sprintf("it comes back to %s at %s%s", x.Back, at, unless)
+}
+
+// remark is what the journal's listing says beside a change.
+func remark(x sluice.Change) string {
+	switch {
+	case x.Error != "":
+		return x.Error
+	case x.ConfirmedBy != "":
+		return "confirmed by " + x.ConfirmedBy
+	case x.Until != nil && x.Result == sluice.Done && x.Confirm:
+		return "until " + x.Until.Local().Format(time.DateTime) + " unless confirmed"
+	case x.Until != nil && x.Result == sluice.Done:
+		return "until " + x.Until.Local().Format(time.DateTime)
+	case x.Undoes != 0:
+		return fmt.Sprintf("takes back %d", x.Undoes)
+	}
+	return ""
+}
+
+// printEffect is what every vif would get, before and after, as a table.
+func printEffect(w io.Writer, change sluice.Change) {
+	fmt.Fprintln(w, "\nif every vif wants all it can get\t\t\t\t\t\tas they use the link now\t\t\t")
+	fmt.Fprintln(w, "VM\tVIF\tTX\tAFTER\tRX\tAFTER\tTX\tAFTER\tRX\tAFTER")
+	for _, e := range change.Effect {
+		fmt.Fprintf(w, "%s\t%d", e.VM, e.VIF)
+		for _, d := range []sluice.EffectDirection{e.Tx, e.Rx} {
+			fmt.Fprintf(w, "\t%s\t%s", share(d.Before), share(d.After))
+		}
+		for _, d := range []sluice.EffectDirection{e.Tx, e.Rx} {
+			if d.Now == nil {
+				fmt.Fprint(w, "\t?\t?")
+				continue
+			}
+			fmt.Fprintf(w, "\t%s\t%s", share(d.Now.Before), share(d.Now.After))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func share(r sluice.Rate) string {
+	if r == sluice.Unlimited {
+		return "unlimited"
+	}
+	return short(r)
+}
