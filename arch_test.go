@@ -16,6 +16,7 @@ import (
 var allowed = map[string][]string{
 	".":                {},
 	"allocate":         {"."},
+	"bench":            {"*"},
 	"cmd/sluice":       {"*"},
 	"cmd/sluice-guest": {".", "guest"},
 	"control":          {".", "allocate"},
