@@ -17,7 +17,7 @@ var allowed = map[string][]string{
 	".":                {},
 	"allocate":         {"."},
 	"cmd/sluice":       {"*"},
-	"cmd/sluice-guest": {".", "guest"},
+	"cmd/sluice-guest": {".", "guest", "xen", "xen/xenstore"},
 	"control":          {"."},
 	"e2e":              {"*"},
 	"e2e/xen":          {"*"},

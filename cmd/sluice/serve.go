@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -109,6 +110,11 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	configured, err := collectors(s)
+	if err != nil {
+		return err
+	}
+	guests := func() map[string]monitor.Guest { return configured }
 	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: func() sluice.Capacity { return capacity }, Fault: fault}
 	if xen.ControlDomain() {
 		xs, err := xenstore.Dial(ctx, "")
@@ -123,6 +129,9 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		options.Inventory = inventory
 		options.Store = &xen.Store{Journal: store, Xenstore: xs, Inventory: inventory, Log: log, Fault: fault}
 		options.Driver = &xen.Netback{Store: xs, Inventory: inventory, Shaper: htb}
+		found := &xen.Collectors{Store: xs, Inventory: inventory}
+		group.Go(func() error { found.Run(ctx); return nil })
+		guests = func() map[string]monitor.Guest { return withXen(configured, found.All()) }
 	} else {
 		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static()}, log)
 		if err != nil {
@@ -132,12 +141,8 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		options.Inventory = inventory
 	}
 	ctl := control.New(options)
-	guests, err := collectors(s)
-	if err != nil {
-		return err
-	}
 	watch, err := monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: capacity, Inventory: options.Inventory,
-		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: func() map[string]monitor.Guest { return guests }, Log: log})
+		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: guests, Log: log})
 	if err != nil {
 		return err
 	}
@@ -215,6 +220,18 @@ func collectors(s settings) (map[string]monitor.Guest, error) {
 		guests[name] = g
 	}
 	return guests, nil
+}
+
+// withXen adds the guests that tell dom0 by xenstore to those that the
+// settings file says how to reach, which are asked as it says.
+func withXen(configured map[string]monitor.Guest, found []*xen.Collector) map[string]monitor.Guest {
+	all := maps.Clone(configured)
+	for _, c := range found {
+		if configured[c.UUID] == nil && configured[c.VM] == nil {
+			all[c.UUID] = c
+		}
+	}
+	return all
 }
 
 // settled tells the monitor what is set, in its words.
