@@ -69,8 +69,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return invalid("--interval %s is out of range", c.interval, "100ms to 1m")
 	case c.limits.MaxAge < time.Minute || c.limits.MaxAge > 10*365*24*time.Hour:
 		return invalid("--max-age %s is out of range", c.limits.MaxAge, "1m or more, such as 24h")
-	case c.listen == "" && c.port == "":
-		return invalid("with neither --listen nor --port nobody could ask%s", "", "leave one of them as it is")
+	case c.listen == "" && c.port == "" && c.xenstore == "":
+		return invalid("without --listen, --port and --xenstore nobody would know%s", "", "leave one of them as it is")
 	}
 	return c.run(ctx)
 }
