@@ -18,7 +18,7 @@ var allowed = map[string][]string{
 	"allocate":         {"."},
 	"bench":            {"*"},
 	"cmd/sluice":       {"*"},
-	"cmd/sluice-guest": {".", "guest"},
+	"cmd/sluice-guest": {".", "guest", "xen", "xen/xenstore"},
 	"control":          {".", "allocate"},
 	"e2e":              {"*"},
 	"e2e/xen":          {"*"},

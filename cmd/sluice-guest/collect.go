@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -21,6 +22,7 @@ import (
 type collector struct {
 	interval               time.Duration
 	database, listen, port string
+	xenstore               string
 	limits                 guest.Limits
 	log                    *slog.Logger
 }
@@ -65,7 +67,13 @@ func (c *collector) run(ctx context.Context) error {
 		port := guest.Port{Path: c.port, Keeper: keeper, Log: c.log}
 		running.Go(func() { port.Serve(ctx) })
 	}
-	running.Go(func() { guest.Sample(ctx, reader, c.interval, c.log, keeper.Keep) })
+	keep := keeper.Keep
+	if _, err := os.Stat(c.xenstore); c.xenstore != "" && err == nil {
+		newest := make(chan sluice.Sample, 1)
+		running.Go(func() { c.tellXen(ctx, newest) })
+		keep = func(s sluice.Sample) { keeper.Keep(s); offer(newest, s) }
+	}
+	running.Go(func() { guest.Sample(ctx, reader, c.interval, c.log, keep) })
 	daemon.SdNotify(false, daemon.SdNotifyReady)
 	select {
 	case err := <-failed:

@@ -18,6 +18,7 @@ import (
 
 	"sluice"
 	"sluice/guest"
+	"sluice/xen/xenstore"
 )
 
 var version = "unknown" // set by the linker
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	flags.StringVar(&c.database, "database", defaultDatabase, "the database's `file`")
 	flags.StringVar(&c.listen, "listen", ":9511", "TCP `address` to answer on; empty for none")
 	flags.StringVar(&c.port, "port", "/dev/virtio-ports/sluice.0", "virtio-serial port to answer on; empty for none")
+	flags.StringVar(&c.xenstore, "xenstore", xenstore.Device, "where there is such a device, tell Xen's dom0 by it; empty for never")
 	flags.DurationVar(&c.limits.MaxAge, "max-age", 24*time.Hour, "how old samples get")
 	maxSize := flags.String("max-size", "64M", "how large the database gets, in `bytes`, K, M or G")
 	showVersion := flags.Bool("version", false, "print the version and end")
@@ -67,8 +69,8 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return invalid("--interval %s is out of range", c.interval, "100ms to 1m")
 	case c.limits.MaxAge < time.Minute || c.limits.MaxAge > 10*365*24*time.Hour:
 		return invalid("--max-age %s is out of range", c.limits.MaxAge, "1m or more, such as 24h")
-	case c.listen == "" && c.port == "":
-		return invalid("with neither --listen nor --port nobody could ask%s", "", "leave one of them as it is")
+	case c.listen == "" && c.port == "" && c.xenstore == "":
+		return invalid("without --listen, --port and --xenstore nobody would know%s", "", "leave one of them as it is")
 	}
 	return c.run(ctx)
 }

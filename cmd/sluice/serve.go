@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -109,6 +110,11 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	configured, err := collectors(s)
+	if err != nil {
+		return err
+	}
+	guests := func() map[string]monitor.Guest { return configured }
 	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: func() sluice.Capacity { return capacity },
 		Reserve: s.Reserve, Fault: fault}
 	if xen.ControlDomain() {
@@ -124,6 +130,9 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		options.Inventory = inventory
 		options.Store = &xen.Store{Journal: store, Xenstore: xs, Inventory: inventory, Log: log, Fault: fault}
 		options.Driver = &xen.Netback{Store: xs, Inventory: inventory, Shaper: htb}
+		found := &xen.Collectors{Store: xs, Inventory: inventory}
+		group.Go(func() error { found.Run(ctx); return nil })
+		guests = func() map[string]monitor.Guest { return withXen(configured, found.All()) }
 	} else {
 		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static()}, log)
 		if err != nil {
@@ -135,12 +144,8 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 	var watch *monitor.Monitor // asks control what is set, and tells it what is wanted
 	options.Demand = func() map[string]sluice.Capacity { return demand(watch.DataSet()) }
 	ctl := control.New(options)
-	guests, err := collectors(s)
-	if err != nil {
-		return err
-	}
 	watch, err = monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: capacity, Inventory: options.Inventory,
-		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: func() map[string]monitor.Guest { return guests }, Log: log})
+		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: guests, Log: log})
 	if err != nil {
 		return err
 	}
@@ -225,6 +230,18 @@ func demand(d sluice.DataSet) map[string]sluice.Capacity {
 	all := make(map[string]sluice.Capacity, len(d.VIFs))
 	for _, v := range d.VIFs {
 		all[v.Key()] = sluice.Capacity{Tx: v.Tx.Demand, Rx: v.Rx.Demand}
+	}
+	return all
+}
+
+// withXen adds the guests that tell dom0 by xenstore to those that the
+// settings file says how to reach, which are asked as it says.
+func withXen(configured map[string]monitor.Guest, found []*xen.Collector) map[string]monitor.Guest {
+	all := maps.Clone(configured)
+	for _, c := range found {
+		if configured[c.UUID] == nil && configured[c.VM] == nil {
+			all[c.UUID] = c
+		}
 	}
 	return all
 }

@@ -1,50 +1,38 @@
 package xen_test
 
 import (
-	"context"
+	"strings"
 	"testing"
-	"time"
 
 	"sluice"
-	"sluice/xen"
-	"sluice/xen/xenstore"
 )
 
-// TestCollector publishes a sample from a domain, this one, by the device that
-// every domain has, and reads it as dom0 does.
-func TestCollector(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	inside, err := xenstore.Dial(ctx, xenstore.Device)
-	if err != nil {
-		t.Fatal(err)
+// TestCollectors has the guests' own word beside the host's counters: two
+// collectors are asked over TCP, the third can only tell by xenstore.
+func TestCollectors(t *testing.T) {
+	d, guests := guests(t)
+	d.set(t, "vm3", 0, limit(8*sluice.Mbit), limit(sluice.Unlimited))
+	wait := guests[2].stream(14, "-R")
+	agreed := func(v sluice.VIFStatus) bool {
+		return v.Source == sluice.SourceGuest && v.Guest != nil && !v.Guest.Disagrees && v.Problem == ""
 	}
-	defer inside.Close()
-	outside, err := xenstore.Dial(ctx, xenstore.Socket)
-	if err != nil {
-		t.Fatal(err)
+	eventually(t, "all three collectors heard", func() bool {
+		for _, g := range guests {
+			if v := d.vifs(t, g.uuid); len(v) != 1 || !agreed(v[0]) {
+				return false
+			}
+		}
+		return true
+	})
+	eventually(t, "the third to tell what it sends, as the host sees it", func() bool {
+		v := d.vifs(t, guests[2].uuid)[0]
+		return agreed(v) && v.Guest.Tx > 7*sluice.Mbit && v.Guest.Tx < 9*sluice.Mbit && v.Tx.Usage > 7*sluice.Mbit && v.Tx.Usage < 9*sluice.Mbit
+	})
+	if out := must(t, "xenstore-ls /local/domain/"+must(t, "xl domid vm3")+"/data"); !strings.Contains(out, "usage") {
+		t.Errorf("in xenstore there is only\n%s", out)
 	}
-	defer outside.Close()
-	if _, err := xen.Published(ctx, outside, 0); sluice.CodeOf(err) != sluice.NotFound {
-		t.Errorf("before anything was published: %v", err)
-	}
-	p := xen.Publisher{Store: inside}
-	s := sluice.Sample{ID: 1, At: time.Now(), Span: time.Second}
-	for range 20 { // more than fit
-		s.NICs = append(s.NICs, sluice.NICUsage{Name: "eth0", MAC: "00:16:3e:07:01:00", Tx: sluice.Counters{Bytes: 1 << 40}})
-	}
-	if err := p.Publish(ctx, s); err != nil {
-		t.Fatal(err)
-	}
-	s.ID = 2
-	if err := p.Publish(ctx, s); err != nil { // too soon: left out
-		t.Fatal(err)
-	}
-	got, err := xen.Published(ctx, outside, 0)
-	if err != nil || got.ID != 1 || len(got.NICs) == 0 || len(got.NICs) == 20 || got.NICs[0].Tx.Bytes != 1<<40 {
-		t.Errorf("published %+v, %v", got, err)
-	}
-	if err := outside.Remove(ctx, "/local/domain/0/data/sluice"); err != nil {
+	t.Logf("what the daemon lists:\n%s", d.sluice(t, "list"))
+	if _, err := wait(); err != nil {
 		t.Error(err)
 	}
 }

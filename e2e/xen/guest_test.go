@@ -35,33 +35,60 @@ var bridge = sync.OnceValue(func() error {
 	return err
 })
 
-// start boots a guest and waits until its services answer. More words become
-// lines of its configuration.
+// three are the guests that most tests use, booted with the first of them.
+// Each has a collector; the third's can be heard by xenstore alone.
+var three [3]*vm
+
+// guests returns the three, up, and the daemon.
+func guests(t testing.TB) (*daemon, [3]*vm) {
+	t.Helper()
+	d := serve(t)
+	for i := range three {
+		if three[i] == nil {
+			listen := ":9511"
+			if i == 2 {
+				listen = ""
+			}
+			three[i] = create(t, i+1, []string{""}, "/guest/collector.img", "collector="+listen)
+		}
+	}
+	for _, g := range three {
+		g.ready(t)
+	}
+	eventually(t, "three vifs", func() bool {
+		return len(d.vifs(t, three[0].uuid)) == 1 && len(d.vifs(t, three[1].uuid)) == 1 && len(d.vifs(t, three[2].uuid)) == 1
+	})
+	return d, three
+}
+
+// start boots a guest for one test and waits until its services answer. More
+// words become lines of its configuration.
 func start(t testing.TB, number int, vifs []string, more ...string) *vm {
 	t.Helper()
-	g := create(t, number, vifs, more...)
+	g := create(t, number, vifs, "/guest/initrd.gz", "", more...)
+	t.Cleanup(func() { _, _ = shell("xl destroy " + g.name) })
 	g.ready(t)
 	return g
 }
 
-// create has a guest boot.
-func create(t testing.TB, number int, vifs []string, more ...string) *vm {
+// create has a guest boot, with words for its kernel's command line.
+func create(t testing.TB, number int, vifs []string, ramdisk, words string, more ...string) *vm {
 	t.Helper()
 	if err := bridge(); err != nil {
 		t.Fatal(err)
 	}
 	g := &vm{name: fmt.Sprintf("vm%d", number), uuid: fmt.Sprintf("5103e000-0000-4000-8000-%012d", number)}
-	var args, specs []string
+	specs, args := []string(nil), []string{words}
 	for i, spec := range vifs {
 		ip := fmt.Sprintf("10.7.0.%d", 10*number+i)
 		g.ips = append(g.ips, ip)
 		args = append(args, fmt.Sprintf("vmip%d=%s/24", i, ip))
 		specs = append(specs, fmt.Sprintf("'mac=00:16:3e:07:%02x:%02x,bridge=xenbr0%s'", number, i, spec))
 	}
-	g.config = filepath.Join(t.TempDir(), g.name)
+	g.config = filepath.Join(os.TempDir(), g.name)
 	lines := append([]string{
-		"name='" + g.name + "'", "uuid='" + g.uuid + "'", "memory=128", "on_crash='destroy'",
-		"kernel='/guest/vmlinuz'", "ramdisk='/guest/initrd.gz'",
+		"name='" + g.name + "'", "uuid='" + g.uuid + "'", "memory=160", "on_crash='destroy'",
+		"kernel='/guest/vmlinuz'", "ramdisk='" + ramdisk + "'",
 		"extra='console=hvc0 quiet mitigations=off " + strings.Join(args, " ") + "'",
 		"vif=[" + strings.Join(specs, ",") + "]",
 	}, more...)
@@ -69,7 +96,6 @@ func create(t testing.TB, number int, vifs []string, more ...string) *vm {
 		t.Fatal(err)
 	}
 	must(t, "xl create -q "+g.config)
-	t.Cleanup(func() { _, _ = shell("xl destroy " + g.name) })
 	return g
 }
 

@@ -25,14 +25,10 @@ const (
 	cache       = "/var/cache/sluice"
 	bootWithin  = 28 * time.Minute
 	insideEnv   = "SLUICE_INSIDE_XEN" // set in dom0
-	childEnv    = "SLUICE_CHILD"      // set for a daemon that a test kills
 	projectRoot = "../.."
 )
 
 func TestMain(m *testing.M) {
-	if job := os.Getenv(childEnv); job != "" {
-		os.Exit(runChild(job))
-	}
 	if os.Getenv(insideEnv) != "" {
 		os.Exit(m.Run())
 	}
@@ -106,17 +102,15 @@ func image(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// fill puts into the job what runs in dom0: the tests, as static programs.
+// fill puts into the job what runs in dom0, as static programs: the tests,
+// sluice, which here can be ended at any step, and the collector.
 func fill(ctx context.Context, job string) error {
 	for name, args := range map[string][]string{
-		"xen.test":      {"test", "-c", "./e2e/xen"},
-		"xenstore.test": {"test", "-c", "./xen/xenstore"},
-		"sluice":        {"build", "./cmd/sluice"},
-		"sluice-guest":  {"build", "./cmd/sluice-guest"},
+		"xen.test":            {"test", "-c", "./e2e/xen"},
+		"xenstore.test":       {"test", "-c", "./xen/xenstore"},
+		"sluice":              {"build", "-tags=faults", "./cmd/sluice"},
+		"guest/bin/collector": {"build", "./cmd/sluice-guest"},
 	} {
-		if _, err := os.Stat(filepath.Join(projectRoot, args[len(args)-1])); err != nil {
-			continue
-		}
 		args = append(args[:len(args)-1:len(args)-1], "-ldflags=-s -w", "-o", filepath.Join(job, name), args[len(args)-1])
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = projectRoot
@@ -125,13 +119,30 @@ func fill(ctx context.Context, job string) error {
 			return fmt.Errorf("building %s: %w\n%s", name, err, out)
 		}
 	}
+	// What the guests have besides: the collector, begun as their service.
+	service := `#!/bin/busybox sh
+mkdir -p /var/lib/sluice-guest
+exec collector --port "" --listen "$(sed -n 's/.*collector=\([^ ]*\).*/\1/p' /proc/cmdline)"
+`
+	if err := os.WriteFile(filepath.Join(job, "guest/bin/service"), []byte(service), 0o755); err != nil {
+		return err
+	}
+	pack := exec.CommandContext(ctx, "sh", "-c", "find . | cpio --quiet -o -H newc >../collector.cpio")
+	pack.Dir = filepath.Join(job, "guest")
+	if out, err := pack.CombinedOutput(); err != nil {
+		return fmt.Errorf("packing the collector: %w\n%s", err, out)
+	}
 	var flags []string
 	for _, f := range os.Args[1:] {
 		if !strings.HasPrefix(f, "-test.testlogfile") && !strings.HasPrefix(f, "-test.paniconexit0") && !strings.HasPrefix(f, "-test.timeout") {
 			flags = append(flags, "'"+strings.ReplaceAll(f, "'", `'\''`)+"'")
 		}
 	}
-	script := fmt.Sprintf("export %s=1\nexec ./xen.test -test.timeout=25m %s\n", insideEnv, strings.Join(flags, " "))
+	script := fmt.Sprintf(`export %s=1
+(gunzip -c /guest/initrd.gz && cat collector.cpio) >/guest/collector.img
+cp sluice *.test /tmp && cd /tmp # quicker than from the shared folder
+exec ./xen.test -test.timeout=25m %s
+`, insideEnv, strings.Join(flags, " "))
 	return os.WriteFile(filepath.Join(job, "job.sh"), []byte(script), 0o755)
 }
 

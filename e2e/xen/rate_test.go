@@ -3,10 +3,8 @@ package xen_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,34 +12,21 @@ import (
 	"sluice"
 )
 
-// threeGuests boots three guests side by side.
-func threeGuests(t *testing.T, d *daemon) (guests [3]*vm) {
-	t.Helper()
-	for i := range guests {
-		guests[i] = create(t, i+1, []string{""})
-	}
-	for _, g := range guests {
-		g.ready(t)
-	}
-	eventually(t, "three vifs", func() bool { return len(d.inventory.VIFs()) == 3 })
-	return guests
-}
-
 // TestAccuracy measures what passes against what is set, both ways, beside
 // what xl's own rate= makes of it.
 func TestAccuracy(t *testing.T) {
-	d := mustServe(t, "")
-	g, peer := create(t, 1, []string{""}), create(t, 2, []string{""})
-	g.ready(t)
-	peer.ready(t)
+	d, guests := guests(t)
+	g, peer := guests[0], guests[1]
+	d.set(t, "vm2", 0, limit(sluice.Unlimited), limit(sluice.Unlimited))
+	t.Cleanup(func() { must(t, "xenstore-rm "+peer.backend(t, 0)+"/rate") })
 	for _, rate := range []sluice.Rate{5 * sluice.Mbit, 20 * sluice.Mbit, 40 * sluice.Mbit, 100 * sluice.Mbit} {
 		c := d.set(t, "vm1", 0, limit(rate), limit(rate))
 		t.Logf("%s: set and verified in %s", rate, time.Duration(c.TookNS))
 		for _, way := range sluice.Directions {
-			within(t, fmt.Sprintf("%s %s", way, rate), g.mustFlow(t, way, 5), rate, 3)
+			within(t, fmt.Sprintf("%s %s", way, rate), g.mustFlow(t, way, 4), rate, 3)
 		}
 		must(t, fmt.Sprintf("xenstore-write %s/rate %d,50000", peer.backend(t, 0), uint64(rate)/8/20)) // as xl writes it
-		got := peer.mustFlow(t, sluice.Tx, 5)
+		got := peer.mustFlow(t, sluice.Tx, 4)
 		t.Logf("tx %s by xl's rate=: %.2f Mbit/s of payload, %.2f %% of the ideal", rate, got/1e6, 100*got/(float64(rate)*payload))
 	}
 }
@@ -49,8 +34,7 @@ func TestAccuracy(t *testing.T) {
 // TestFlood has one guest send UDP as fast as it can; the other two keep
 // their rates. Beside it, what the flood costs dom0 without netback's wall.
 func TestFlood(t *testing.T) {
-	d := mustServe(t, "")
-	guests := threeGuests(t, d)
+	d, guests := guests(t)
 	for i, rate := range []sluice.Rate{5 * sluice.Mbit, sluice.Mbit, 5 * sluice.Mbit} {
 		d.set(t, guests[i].name, 0, limit(rate), limit(rate))
 	}
@@ -127,42 +111,44 @@ func (g *vm) stream(seconds int, more ...string) (wait func() (report, error)) {
 // TestExperiment is the patent's: three VMs loaded at once, usage watched,
 // three live changes; every connection lives, every change is read back.
 func TestExperiment(t *testing.T) {
-	d := mustServe(t, "")
-	guests := threeGuests(t, d)
+	d, guests := guests(t)
 	var waits [3]func() (report, error)
 	for i, g := range guests {
-		d.set(t, g.name, 0, limit(10*sluice.Mbit), nil)
-		waits[i] = g.stream(14, "-R")
+		d.command(t, g.name, "0", "10mbit", "--rx", "unlimited")
+		waits[i] = g.stream(30, "-R")
 	}
-	vifs := d.inventory.VIFs()
-	usage := func(i int) float64 { // by the host's counter: what the guest sends, the host receives
-		read := func() float64 {
-			b, err := os.ReadFile("/sys/class/net/" + vifs[i].Device + "/statistics/rx_bytes")
-			if err != nil {
-				t.Fatal(err)
-			}
-			n, err := strconv.ParseFloat(strings.TrimSpace(string(b)), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
+	usage := func(g *vm) sluice.Rate { // once a tick has seen the limit at work
+		t.Helper()
+		time.Sleep(3 * time.Second)
+		return d.vifs(t, g.uuid)[0].Tx.Usage
+	}
+	for i, rate := range []string{"20mbit", "5mbit", "15mbit"} {
+		g := guests[i]
+		want, err := sluice.ParseRate(rate)
+		if err != nil {
+			t.Fatal(err)
 		}
-		before, begin := read(), time.Now()
-		time.Sleep(1500 * time.Millisecond)
-		return (read() - before) * 8 / time.Since(begin).Seconds()
-	}
-	for i, rate := range []sluice.Rate{20 * sluice.Mbit, 5 * sluice.Mbit, 15 * sluice.Mbit} {
-		before := usage(i)
-		c := d.set(t, guests[i].name, 0, limit(rate), nil)
-		after := usage(i)
+		before := usage(g)
+		c := d.command(t, g.name, "0", rate, "--tx")
 		if states := c.States; len(states) != 3 || states[0].State != sluice.Connected || states[1].State != sluice.Reconfiguring || states[2].State != sluice.Connected {
 			t.Errorf("the states of the change are %v", states)
 		}
-		t.Logf("%s: %.1f Mbit/s; set to %s in %s; %.1f Mbit/s", guests[i].name, before/1e6, rate, time.Duration(c.TookNS), after/1e6)
-		if grew := after > before; grew != (rate > 10*sluice.Mbit) {
-			t.Errorf("%s: the usage went from %.1f to %.1f Mbit/s", guests[i].name, before/1e6, after/1e6)
+		device := d.vifs(t, g.uuid)[0].Device
+		if got := creditOf(t, device); got[0] != wall(want) || !shaped(t, sluice.Tx, want) {
+			t.Errorf("%s: netback has %s", device, got)
+		}
+		if got := must(t, "xenstore-read "+g.backend(t, 0)+"/sluice/tx/limit "+g.backend(t, 0)+"/state"); got != rate+"\n4" {
+			t.Errorf("xenstore says %s", got)
+		}
+		after := usage(g)
+		t.Logf("%s: %.1f Mbit/s; set to %s in %s; %.1f Mbit/s", g.name, float64(before)/1e6, rate, time.Duration(c.TookNS), float64(after)/1e6)
+		for _, x := range []struct{ got, limit sluice.Rate }{{before, 10 * sluice.Mbit}, {after, want}} {
+			if x.got < x.limit*85/100 || x.got > x.limit*105/100 {
+				t.Errorf("%s: with %s it has %.1f Mbit/s", g.name, x.limit, float64(x.got)/1e6)
+			}
 		}
 	}
+	t.Logf("at the end:\n%s%s", d.sluice(t, "list"), d.sluice(t, "changes", "-n", "3"))
 	for i, wait := range waits {
 		r, err := wait()
 		if err != nil {
@@ -181,9 +167,8 @@ func TestExperiment(t *testing.T) {
 // loses a packet, and every one is verified.
 func TestLiveChanges(t *testing.T) {
 	const changes = 500
-	d := mustServe(t, "")
-	g := start(t, 1, []string{""})
-	eventually(t, "the vif", func() bool { return len(d.inventory.VIFs()) == 1 })
+	d, guests := guests(t)
+	g := guests[0]
 	var slowest time.Duration
 	change := func(i int) {
 		c := d.set(t, "vm1", 0, limit(sluice.Rate(10+i%10)*sluice.Mbit), limit(sluice.Rate(20+i%10)*sluice.Mbit))

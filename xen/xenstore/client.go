@@ -39,8 +39,12 @@ type Client struct {
 }
 
 // Dial connects to xenstored at a path, a Unix socket or the device; "" is
-// [Socket] if it is there, else [Device].
+// what XENSTORED_PATH says, as for Xen's own tools, else [Socket] if it is
+// there, else [Device].
 func Dial(ctx context.Context, path string) (*Client, error) {
+	if path == "" {
+		path = os.Getenv("XENSTORED_PATH")
+	}
 	if path == "" {
 		path = Device
 		if _, err := os.Stat(Socket); err == nil {

@@ -9,11 +9,12 @@ cd "$1"
 newest() { apt-cache depends "$1" | awk '/Depends: linux-image-/ {print $2; exit}'; }
 dom0_kernel=$(newest linux-image-amd64)        # the general kernel, which has Xen's back-ends
 guest_kernel=$(newest linux-image-cloud-amd64) # the small one, which has netfront
-apt-get -o APT::Sandbox::User=root download xen-hypervisor-4.17-amd64 "$dom0_kernel" "$guest_kernel" >/dev/null
+apt-get -o APT::Sandbox::User=root download busybox-static xen-hypervisor-4.17-amd64 "$dom0_kernel" "$guest_kernel" >/dev/null
 mkdir host guest
 dpkg -x xen-hypervisor-4.17-amd64_*.deb host
 dpkg -x "$dom0_kernel"_*.deb host
 dpkg -x "$guest_kernel"_*.deb guest
+dpkg -x busybox-static_*.deb guest
 dom0_version=${dom0_kernel#linux-image-}
 guest_version=${guest_kernel#linux-image-}
 depmod -b host "$dom0_version"
@@ -24,7 +25,7 @@ pack() { (cd "$1" && find . | cpio --quiet -o -H newc | gzip -1); }
 
 # The PV guest: busybox, iperf3, the front-end's module and an init.
 mkdir -p g/{bin,proc,sys,dev,tmp,run,usr/bin}
-cp /bin/busybox /usr/bin/iperf3 g/bin/
+cp guest/bin/busybox /usr/bin/iperf3 g/bin/
 for library in $(ldd /usr/bin/iperf3 | grep -o '/[^ ]*'); do install -D "$library" "g$library"; done
 cp "$(find guest/lib/modules -name xen-netfront.ko)" g/
 install -m 755 "$here/guest-init" g/init
@@ -46,7 +47,7 @@ truncate -s 1G dom0.img && mkfs.ext4 -q -F -d rootfs dom0.img
 
 # dom0's initramfs: enough to mount that disk
 mkdir -p i/{bin,proc,sys,dev,mnt}
-cp /bin/busybox i/bin/
+cp guest/bin/busybox i/bin/
 for module in virtio_pci virtio_blk ext4 crc32c_generic libcrc32c; do
   for file in $(grep "/$module.ko:" "host/lib/modules/$dom0_version/modules.dep" | tr -d ':'); do
     install -D "host/lib/modules/$dom0_version/$file" "i/lib/modules/$dom0_version/$file"
