@@ -54,7 +54,7 @@ test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
 
 bench: deps build ## the figures, each beside its peer; about ten minutes on a quiet machine
-	go run ./bench -readme README.md
+	nice -n -20 go run ./bench -readme README.md
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -18,9 +18,9 @@ func (b *bench) quiet(ctx context.Context) (busy float64, err error) {
 	}
 }
 
-// lull waits for a moment in which nobody else is busy, at most a few seconds.
+// lull waits for a moment in which nobody else is busy, a quarter of b.patience at most.
 func (b *bench) lull(ctx context.Context) error {
-	for end := time.Now().Add(b.patience / 20); ; {
+	for end := time.Now().Add(b.patience / 4); ; {
 		if busy, err := others(ctx, 50*time.Millisecond); err != nil || busy < 0.2 || time.Now().After(end) {
 			return err
 		}
@@ -33,13 +33,20 @@ func others(ctx context.Context, look time.Duration) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	select {
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case <-time.After(look):
+	if err := wait(ctx, look); err != nil {
+		return 0, err
 	}
 	idle2, total2, err := jiffies()
 	return 1 - float64(idle2-idle)/float64(max(total2-total, 1)), err
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // jiffies are the first line of /proc/stat (proc(5)).

@@ -15,15 +15,15 @@ import (
 
 // scale is what 1,000 vifs cost the daemon at a data set a second.
 func scale(ctx context.Context, b *bench) (Result, error) {
-	vifs, window, rounds := 1000, 15*time.Second, 3
+	vifs, settled, window, rounds := 1000, 5*time.Second, 10*time.Second, 3
 	if b.short {
 		vifs, window, rounds = 100, 3*time.Second, 1
 	}
 	r := Result{
 		Detail: Table{Head: []string{"", "CPU, % of a core", "memory, MB"}},
 		Chart:  Chart{Title: fmt.Sprintf("The daemon with %d vifs, a data set a second", vifs), Unit: "% of the bar", Bars: []float64{100}, Groups: []string{"CPU", "memory"}},
-		Note: fmt.Sprintf("Every vif is a veth on one bridge; utime + stime and VmRSS of /proc/PID, over %d x %s; CPU is the median. "+
-			"Shaped: each has a limit of its own in both directions. Watched: a reader of /v1/events, as a page is.", rounds, window),
+		Note: fmt.Sprintf("Every vif is a veth on one bridge; utime + stime and VmRSS of /proc/PID, over %d x %s, %s after the last change; CPU is the median. "+
+			"Shaped: each has a limit of its own in both directions. Watched: a reader of /v1/events, as a page is.", rounds, window, settled),
 	}
 	s, err := newSite()
 	if err != nil {
@@ -45,10 +45,11 @@ func scale(ctx context.Context, b *bench) (Result, error) {
 		name    string
 		prepare func() error
 		watch   func(context.Context) error
+		rounds  int
 	}{
-		{"watched over, nothing shaped", func() error { return nil }, nil},
-		{"all shaped", func() error { return s.shapeAll(ctx) }, nil},
-		{"all shaped, a page open", func() error { return nil }, watch},
+		{"nothing shaped", func() error { return nil }, nil, 1},
+		{"all shaped", func() error { return s.shapeAll(ctx) }, nil, rounds},
+		{"all shaped, a page open", func() error { return nil }, watch, 1},
 	} {
 		if err := x.prepare(); err != nil {
 			return r, err
@@ -58,7 +59,7 @@ func scale(ctx context.Context, b *bench) (Result, error) {
 		if x.watch != nil {
 			group.Go(func() error { return x.watch(look) })
 		}
-		got, err := s.uses(ctx, window, rounds)
+		got, err := s.uses(ctx, settled, window, x.rounds)
 		stop()
 		if e := group.Wait(); err == nil {
 			err = e
@@ -102,19 +103,21 @@ type use struct {
 	memory float64 // MB resident
 }
 
-// uses is the daemon's use: the median CPU of the rounds, the most memory.
-func (s *site) uses(ctx context.Context, window time.Duration, rounds int) (use, error) {
+// uses is what the daemon uses once it has settled: the median CPU of the
+// rounds, the most memory.
+func (s *site) uses(ctx context.Context, settle, window time.Duration, rounds int) (use, error) {
 	var all []float64
 	most := 0.0
+	if err := wait(ctx, settle); err != nil {
+		return use{}, err
+	}
 	for range rounds {
 		begin, before, _, err := spent(s.daemon.Process.Pid)
+		if err == nil {
+			err = wait(ctx, window)
+		}
 		if err != nil {
 			return use{}, err
-		}
-		select {
-		case <-ctx.Done():
-			return use{}, ctx.Err()
-		case <-time.After(window):
 		}
 		end, after, memory, err := spent(s.daemon.Process.Pid)
 		if err != nil {
