@@ -10,7 +10,7 @@ import (
 // TestCollectors has the guests' own word beside the host's counters: the first
 // is asked over TCP, the third can only tell by xenstore, the second is silent.
 func TestCollectors(t *testing.T) {
-	d, guests := guests(t)
+	d, guests := guests(t, 3)
 	d.set(t, "vm3", 0, limit(8*sluice.Mbit), limit(sluice.Unlimited))
 	agreed := func(v sluice.VIFStatus) bool {
 		return v.Source == sluice.SourceGuest && v.Guest != nil && !v.Guest.Disagrees && v.Problem == ""

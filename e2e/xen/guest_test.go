@@ -40,23 +40,24 @@ var bridge = sync.OnceValue(func() error {
 // tell by xenstore, the second none.
 var three [3]*vm
 
-// guests returns the three, up, and the daemon.
-func guests(t testing.TB) (*daemon, [3]*vm) {
+// guests returns the first of the three, up, and the daemon.
+func guests(t testing.TB, number int) (*daemon, []*vm) {
 	t.Helper()
-	for i := range three {
+	some := three[:number]
+	for i := range some {
 		if three[i] == nil {
 			ramdisk := [3]string{"/guest/collector.img", "/guest/initrd.gz", "/guest/collector.img"}[i]
 			three[i] = create(t, i+1, []string{""}, ramdisk, [3]string{"collector=:9511", "", "collector="}[i])
 		}
 	}
-	for _, g := range three {
+	for _, g := range some {
 		g.ready(t)
 	}
 	d := serve(t)
-	eventually(t, "three vifs", func() bool {
-		return len(d.vifs(t, three[0].uuid)) == 1 && len(d.vifs(t, three[1].uuid)) == 1 && len(d.vifs(t, three[2].uuid)) == 1
-	})
-	return d, three
+	for _, g := range some {
+		eventually(t, "a vif of "+g.name, func() bool { return len(d.vifs(t, g.uuid)) == 1 })
+	}
+	return d, some
 }
 
 // start boots a guest for one test and waits until its services answer. More
