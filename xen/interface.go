@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"sluice"
 	"sluice/xen/xenstore"
 )
@@ -44,21 +46,18 @@ var uuidIn = regexp.MustCompile(`^/vm/([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]
 func readDomain(ctx context.Context, v xenstore.View, domain int) ([]Interface, error) {
 	home := fmt.Sprintf("/local/domain/%d", domain)
 	base := fmt.Sprintf("%s/%d", backends, domain)
-	name, err := optional(ctx, v, home+"/name")
-	if err != nil {
-		return nil, err
+	var name, vm string
+	var indices []string
+	err := together(ctx, v, map[string]*string{home + "/name": &name, home + "/vm": &vm})
+	if err == nil {
+		indices, err = listOptional(ctx, v, base)
 	}
-	vm, err := optional(ctx, v, home+"/vm")
 	if err != nil {
 		return nil, err
 	}
 	uuid := ""
 	if m := uuidIn.FindStringSubmatch(vm); m != nil {
 		uuid = strings.ToLower(m[1])
-	}
-	indices, err := listOptional(ctx, v, base)
-	if err != nil {
-		return nil, err
 	}
 	var all []Interface
 	for _, s := range indices {
@@ -81,14 +80,12 @@ func readDomain(ctx context.Context, v xenstore.View, domain int) ([]Interface, 
 // write: it is asked for nothing that anything depends on.
 func (i *Interface) read(ctx context.Context, v xenstore.View) error {
 	var mac, front, queues string
-	for path, into := range map[string]*string{
-		"mac": &mac, "bridge": &i.Bridge, "state": &i.State, "rate": &i.Rate, "frontend": &front,
-	} {
-		s, err := optional(ctx, v, i.Backend+"/"+path)
-		if err != nil {
-			return err
-		}
-		*into = s
+	err := together(ctx, v, map[string]*string{
+		i.Backend + "/mac": &mac, i.Backend + "/bridge": &i.Bridge, i.Backend + "/state": &i.State,
+		i.Backend + "/rate": &i.Rate, i.Backend + "/frontend": &front,
+	})
+	if err != nil {
+		return err
 	}
 	if hw, err := net.ParseMAC(mac); err == nil && len(hw) == 6 {
 		i.MAC = hw.String()
@@ -97,15 +94,23 @@ func (i *Interface) read(ctx context.Context, v xenstore.View) error {
 	if xenstore.CheckPath(front) != nil {
 		return nil
 	}
-	var err error
-	if i.Frontend, err = optional(ctx, v, front+"/state"); err != nil {
-		return err
-	}
-	if queues, err = optional(ctx, v, front+"/multi-queue-num-queues"); err != nil {
+	if err := together(ctx, v, map[string]*string{front + "/state": &i.Frontend, front + "/multi-queue-num-queues": &queues}); err != nil {
 		return err
 	}
 	if n, err := strconv.ParseUint(queues, 10, 16); err == nil {
 		i.Queues = int(min(max(n, 1), maxQueues))
 	}
 	return nil
+}
+
+// together reads nodes that need not be there, all at once.
+func together(ctx context.Context, v xenstore.View, nodes map[string]*string) error {
+	all, ctx := errgroup.WithContext(ctx)
+	for path, into := range nodes {
+		all.Go(func() (err error) {
+			*into, err = optional(ctx, v, path)
+			return err
+		})
+	}
+	return all.Wait()
 }

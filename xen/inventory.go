@@ -126,6 +126,9 @@ func (i *Inventory) follow(ctx context.Context, backs, others <-chan string) {
 			if !ok {
 				return
 			}
+			if strings.Contains(path, "/sluice/") {
+				continue // a value of ours
+			}
 			if domain, ok := domainOf(path); ok {
 				dirty[domain] = true
 			} else {

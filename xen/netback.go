@@ -170,6 +170,9 @@ func (n *Netback) put(ctx context.Context, at Interface, rate string) error {
 
 // keep notes what rate said before Sluice wrote it for the first time.
 func (n *Netback) keep(ctx context.Context, at Interface, rate string) error {
+	if _, err := n.Store.Read(ctx, at.Backend+"/sluice/created-rate"); err == nil {
+		return nil
+	}
 	err := n.Store.Transaction(ctx, func(v xenstore.View) error {
 		if _, err := v.Read(ctx, at.Backend+"/frontend"); err != nil {
 			return err

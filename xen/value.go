@@ -7,24 +7,34 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"sluice"
 	"sluice/xen/xenstore"
 )
 
-// writeValue writes a vif's allocations into its back-end's folder.
+// writeValue has a vif's allocations stand in its back-end's folder. It writes
+// only what differs, because every write is told to all who watch, and asks
+// for everything at once, because a way to xenstored and back is long.
 func writeValue(ctx context.Context, v xenstore.View, backend string, value sluice.Allocations) error {
+	all, ctx := errgroup.WithContext(ctx)
 	for _, d := range sluice.Directions {
 		a := value.Get(d)
 		for name, word := range map[string]string{
 			"limit": a.Limit.String(), "guarantee": a.Guarantee.String(),
 			"weight": strconv.Itoa(a.Weight), "priority": strconv.Itoa(a.Priority),
 		} {
-			if err := v.WriteString(ctx, fmt.Sprintf("%s/sluice/%s/%s", backend, d, name), word); err != nil {
-				return err
-			}
+			all.Go(func() error {
+				path := fmt.Sprintf("%s/sluice/%s/%s", backend, d, name)
+				now, err := optional(ctx, v, path)
+				if err != nil || now == word {
+					return err
+				}
+				return v.WriteString(ctx, path, word)
+			})
 		}
 	}
-	return nil
+	return all.Wait()
 }
 
 // readValue reads what writeValue or a person wrote. A node that is not there

@@ -36,29 +36,28 @@ var bridge = sync.OnceValue(func() error {
 })
 
 // three are the guests that most tests use, booted with the first of them.
-// Each has a collector; the third's can be heard by xenstore alone.
+// The first has a collector to be asked over TCP, the third one that can only
+// tell by xenstore, the second none.
 var three [3]*vm
 
-// guests returns the three, up, and the daemon.
-func guests(t testing.TB) (*daemon, [3]*vm) {
+// guests returns the first of the three, up, and the daemon.
+func guests(t testing.TB, number int) (*daemon, []*vm) {
 	t.Helper()
-	d := serve(t)
-	for i := range three {
+	some := three[:number]
+	for i := range some {
 		if three[i] == nil {
-			listen := ":9511"
-			if i == 2 {
-				listen = ""
-			}
-			three[i] = create(t, i+1, []string{""}, "/guest/collector.img", "collector="+listen)
+			ramdisk := [3]string{"/guest/collector.img", "/guest/initrd.gz", "/guest/collector.img"}[i]
+			three[i] = create(t, i+1, []string{""}, ramdisk, [3]string{"collector=:9511", "", "collector="}[i])
 		}
 	}
-	for _, g := range three {
+	for _, g := range some {
 		g.ready(t)
 	}
-	eventually(t, "three vifs", func() bool {
-		return len(d.vifs(t, three[0].uuid)) == 1 && len(d.vifs(t, three[1].uuid)) == 1 && len(d.vifs(t, three[2].uuid)) == 1
-	})
-	return d, three
+	d := serve(t)
+	for _, g := range some {
+		eventually(t, "a vif of "+g.name, func() bool { return len(d.vifs(t, g.uuid)) == 1 })
+	}
+	return d, some
 }
 
 // start boots a guest for one test and waits until its services answer. More
@@ -102,7 +101,7 @@ func create(t testing.TB, number int, vifs []string, ramdisk, words string, more
 // ready waits until the guest's services answer on all its addresses.
 func (g *vm) ready(t testing.TB) {
 	t.Helper()
-	until := time.Now().Add(90 * time.Second)
+	until := time.Now().Add(3 * time.Minute)
 	for _, ip := range g.ips {
 		for {
 			c, err := net.DialTimeout("tcp", ip+":5202", time.Second)
@@ -194,7 +193,7 @@ func busy(t testing.TB, do func()) float64 {
 }
 
 func shell(command string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "bash", "-c", command).CombinedOutput()
 	if err != nil {

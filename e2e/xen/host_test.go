@@ -122,7 +122,7 @@ func fill(ctx context.Context, job string) error {
 	// What the guests have besides: the collector, begun as their service.
 	service := `#!/bin/busybox sh
 mkdir -p /var/lib/sluice-guest
-exec collector --port "" --listen "$(sed -n 's/.*collector=\([^ ]*\).*/\1/p' /proc/cmdline)"
+exec collector --interval 2s --port "" --listen "$(sed -n 's/.*collector=\([^ ]*\).*/\1/p' /proc/cmdline)"
 `
 	if err := os.WriteFile(filepath.Join(job, "guest/bin/service"), []byte(service), 0o755); err != nil {
 		return err

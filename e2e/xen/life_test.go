@@ -187,7 +187,7 @@ func within(t testing.TB, what string, got float64, set sluice.Rate, percent flo
 // TestKilled kills the daemon at every step of a change. The next start
 // finishes or undoes it: journal, xenstore and kernel agree.
 func TestKilled(t *testing.T) {
-	d, guests := guests(t)
+	d, guests := guests(t, 1)
 	g := guests[0]
 	d.set(t, "vm1", 0, limit(110*sluice.Mbit), limit(110*sluice.Mbit))
 	t.Cleanup(func() { serve(t) })
@@ -220,7 +220,7 @@ func TestKilled(t *testing.T) {
 
 // TestXenstoredFails delays, refuses and cuts xenstored's answers.
 func TestXenstoredFails(t *testing.T) {
-	d, guests := guests(t)
+	d, guests := guests(t, 1)
 	g := guests[0]
 	p := newProxy(t)
 	d.stop(t)

@@ -15,7 +15,7 @@ import (
 // TestAccuracy measures what passes against what is set, both ways, beside
 // what xl's own rate= makes of it.
 func TestAccuracy(t *testing.T) {
-	d, guests := guests(t)
+	d, guests := guests(t, 2)
 	g, peer := guests[0], guests[1]
 	d.set(t, "vm2", 0, limit(sluice.Unlimited), limit(sluice.Unlimited))
 	t.Cleanup(func() { must(t, "xenstore-rm "+peer.backend(t, 0)+"/rate") })
@@ -34,7 +34,7 @@ func TestAccuracy(t *testing.T) {
 // TestFlood has one guest send UDP as fast as it can; the other two keep
 // their rates. Beside it, what the flood costs dom0 without netback's wall.
 func TestFlood(t *testing.T) {
-	d, guests := guests(t)
+	d, guests := guests(t, 3)
 	for i, rate := range []sluice.Rate{5 * sluice.Mbit, sluice.Mbit, 5 * sluice.Mbit} {
 		d.set(t, guests[i].name, 0, limit(rate), limit(rate))
 	}
@@ -111,7 +111,7 @@ func (g *vm) stream(seconds int, more ...string) (wait func() (report, error)) {
 // TestExperiment is the patent's: three VMs loaded at once, usage watched,
 // three live changes; every connection lives, every change is read back.
 func TestExperiment(t *testing.T) {
-	d, guests := guests(t)
+	d, guests := guests(t, 3)
 	var waits [3]func() (report, error)
 	for i, g := range guests {
 		d.command(t, g.name, "0", "10mbit", "--rx", "unlimited")
@@ -167,7 +167,7 @@ func TestExperiment(t *testing.T) {
 // loses a packet, and every one is verified.
 func TestLiveChanges(t *testing.T) {
 	const changes = 500
-	d, guests := guests(t)
+	d, guests := guests(t, 1)
 	g := guests[0]
 	var slowest time.Duration
 	change := func(i int) {
