@@ -65,7 +65,7 @@ func New(o Options) *Control {
 		o.Fault = func(string) {}
 	}
 	c := &Control{Options: o, nodes: make(map[string]Node)}
-	c.layer = newLayer(o, c.hub.answer)
+	c.layer = newLayer(o, c.hub.answer, c.sharing)
 	return c
 }
 
