@@ -48,6 +48,12 @@ func (c *Control) Run(ctx context.Context) error {
 	present := c.follow(queue, nil)
 	var sweep <-chan time.Time
 	sharing := false
+	regard := func() {
+		if now := c.sharing(); now != sharing {
+			sharing = now
+			c.wakeUnset(queue, present)
+		}
+	}
 	for {
 		select {
 		case u, ok := <-updates:
@@ -63,10 +69,7 @@ func (c *Control) Run(ctx context.Context) error {
 			if u.Node.State == sluice.Reconfiguring {
 				queue.wake(job{key: u.Key})
 			}
-			if now := c.sharing(); now != sharing {
-				sharing = now
-				c.wakeUnset(queue, present)
-			}
+			regard()
 		case _, ok := <-changed:
 			if !ok {
 				changed = nil
@@ -76,6 +79,8 @@ func (c *Control) Run(ctx context.Context) error {
 			if sweep == nil {
 				sweep = time.After(sweepPause)
 			}
+		case <-c.resized:
+			regard()
 		case <-sweep:
 			sweep = nil
 			settings := c.Settings()
