@@ -16,14 +16,15 @@ import (
 type layer struct {
 	Options
 	answer  func(sluice.Change) // is told every change that is finished
+	sharing func() bool         // whether vifs that nobody set share the link, too
 	devices locks
 
 	mu    sync.Mutex
 	bound map[string]sluice.VIF // by device: whose settings were applied there
 }
 
-func newLayer(o Options, answer func(sluice.Change)) layer {
-	return layer{Options: o, answer: answer, bound: make(map[string]sluice.VIF)}
+func newLayer(o Options, answer func(sluice.Change), sharing func() bool) layer {
+	return layer{Options: o, answer: answer, sharing: sharing, bound: make(map[string]sluice.VIF)}
 }
 
 // settle brings one vif in order: it finishes the change under way, or has
@@ -37,9 +38,27 @@ func (l *layer) settle(ctx context.Context, key string) error {
 	switch {
 	case node.State == sluice.Reconfiguring:
 		return l.finish(ctx, vif, present, node)
-	case present && node.Revision != 0:
+	case present && (node.Revision != 0 || l.sharing()):
 		return l.apply(ctx, vif, node.Value)
+	case present:
+		return l.free(ctx, vif)
 	}
+	return nil
+}
+
+// free removes what was applied to a vif that nobody ever set, once there is
+// nothing to share any more.
+func (l *layer) free(ctx context.Context, vif sluice.VIF) error {
+	defer l.devices.lock(vif.Device)()
+	if at, bound := l.boundTo(vif.Device); !bound || at.Key() != vif.Key() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.ApplyWithin)
+	defer cancel()
+	if err := l.Driver.Release(ctx, vif); err != nil {
+		return err
+	}
+	l.unbind(vif.Device)
 	return nil
 }
 
@@ -98,7 +117,7 @@ func (l *layer) apply(ctx context.Context, vif sluice.VIF, want sluice.Allocatio
 // restore makes sure that a change that failed left nothing behind. Drivers
 // promise so, but a crash may have come between their steps.
 func (l *layer) restore(ctx context.Context, vif sluice.VIF, from sluice.Allocations) error {
-	if from != sluice.UnshapedBoth {
+	if from != sluice.UnshapedBoth || l.sharing() {
 		return l.apply(ctx, vif, from)
 	}
 	defer l.devices.lock(vif.Device)()
@@ -123,10 +142,14 @@ func (l *layer) release(ctx context.Context, device string) error {
 	if err := l.Driver.Release(ctx, old); err != nil {
 		return err
 	}
+	l.unbind(device)
+	return nil
+}
+
+func (l *layer) unbind(device string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.bound, device)
-	return nil
 }
 
 func (l *layer) bind(v sluice.VIF) {

@@ -47,6 +47,13 @@ func (c *Control) Run(ctx context.Context) error {
 	}()
 	present := c.follow(queue, nil)
 	var sweep <-chan time.Time
+	sharing := false
+	regard := func() {
+		if now := c.sharing(); now != sharing {
+			sharing = now
+			c.wakeUnset(queue, present)
+		}
+	}
 	for {
 		select {
 		case u, ok := <-updates:
@@ -62,6 +69,7 @@ func (c *Control) Run(ctx context.Context) error {
 			if u.Node.State == sluice.Reconfiguring {
 				queue.wake(job{key: u.Key})
 			}
+			regard()
 		case _, ok := <-changed:
 			if !ok {
 				changed = nil
@@ -71,10 +79,13 @@ func (c *Control) Run(ctx context.Context) error {
 			if sweep == nil {
 				sweep = time.After(sweepPause)
 			}
+		case <-c.resized:
+			regard()
 		case <-sweep:
 			sweep = nil
-			for key := range c.Settings() {
-				if _, ok := present[key]; ok {
+			settings := c.Settings()
+			for key := range present {
+				if _, set := settings[key]; set || sharing {
 					queue.nudge(job{key: key})
 				}
 			}
@@ -97,6 +108,39 @@ func (c *Control) follow(q *queue, before map[string]sluice.VIF) map[string]slui
 		q.wake(job{device: device})
 	}
 	return present
+}
+
+// wakeUnset wakes the vifs that nobody set, in whatever order.
+func (c *Control) wakeUnset(q *queue, present map[string]sluice.VIF) {
+	settings := c.Settings()
+	for key := range present {
+		if settings[key].Revision == 0 {
+			q.wake(job{key: key})
+		}
+	}
+}
+
+// sharing says whether vifs stand against each other: the link's capacity is
+// known, and somebody has a guarantee, a weight or a priority. Then also the
+// vifs that nobody set are in the tree, with the default weight and no limit,
+// or they would take what was promised. Otherwise nobody unasked is shaped.
+func (c *Control) sharing() bool {
+	capacity := c.Capacity()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range sluice.Directions {
+		if capacity.Get(d) == sluice.Unlimited {
+			continue
+		}
+		for _, n := range c.nodes {
+			a := n.Value.Get(d)
+			a.Limit = sluice.Unlimited
+			if a != sluice.Unshaped {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // learn takes in what the store says.

@@ -157,3 +157,37 @@ func (d damaged) Get(ctx context.Context, key string) (control.Node, error) {
 	}
 	return d.Store.Get(ctx, key)
 }
+
+// As soon as one vif has a guarantee, all share the link; when the last has
+// none any more, those that nobody set are let go.
+func TestSharing(t *testing.T) {
+	h := start(t)
+	in := func(v sluice.VIF) bool { _, ok := h.kernel.has(v.Device); return ok }
+	h.must(ftp, 10*sluice.Mbit)
+	h.must(ftp, 20*sluice.Mbit)
+	if in(web) || in(web1) {
+		t.Error("a limit alone put others into the tree")
+	}
+	h.ask(guarantee(ftp, sluice.Mbit, 0))
+	h.eventually("all are in", func() bool { return in(web) && in(web1) })
+	h.agree(web, sluice.UnshapedBoth)
+	// Also one that comes later.
+	late := sluice.VIF{VM: "late", Device: "tap9"}
+	h.inventory.set(ftp, web, late)
+	h.eventually("the late one is in, who went is out", func() bool { return in(late) && !in(web1) })
+	// One whose first change fails stays in.
+	h.kernel.interfere(func(_ context.Context, _ sluice.VIF, want sluice.Allocations) error {
+		if want.Tx.Limit == 50*sluice.Mbit {
+			return errors.New("no")
+		}
+		return nil
+	})
+	if _, err := h.Set(t.Context(), limit(late, 50*sluice.Mbit)); sluice.CodeOf(err) != sluice.NotApplied || !in(late) {
+		t.Errorf("%v, in: %v", err, in(late))
+	}
+	h.ask(guarantee(ftp, 0, 0))
+	h.eventually("the unset are out", func() bool { return !in(web) })
+	if !in(ftp) {
+		t.Error("and the one that is set, too")
+	}
+}

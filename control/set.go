@@ -20,6 +20,9 @@ type Options struct {
 	// Capacity is what the host's link carries, asked at every check; nil
 	// where nobody said.
 	Capacity func() sluice.Capacity
+	// PutCapacity has the kernel share another capacity from now on, and
+	// Capacity say so; nil where that cannot be.
+	PutCapacity func(ctx context.Context, c sluice.Capacity) error
 	// Reserve is how much of the capacity is never promised, in percent.
 	Reserve int
 	// Demand is what vifs want now, as measured, by their keys; nil where nobody measures.
@@ -43,6 +46,8 @@ type Control struct {
 	mu    sync.Mutex
 	nodes map[string]Node // what the store last said, for Settings
 
+	resized chan struct{} // the capacity has changed
+
 	// admission is held from counting what is promised until more is.
 	admission sync.Mutex
 }
@@ -64,8 +69,8 @@ func New(o Options) *Control {
 	if o.Fault == nil {
 		o.Fault = func(string) {}
 	}
-	c := &Control{Options: o, nodes: make(map[string]Node)}
-	c.layer = newLayer(o, c.hub.answer)
+	c := &Control{Options: o, nodes: make(map[string]Node), resized: make(chan struct{}, 1)}
+	c.layer = newLayer(o, c.hub.answer, c.sharing)
 	return c
 }
 

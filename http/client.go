@@ -60,6 +60,16 @@ func (c *Client) Confirm(ctx context.Context, id uint64) (sluice.Change, error) 
 	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/confirm", id), nil)
 }
 
+// Link returns what the host's link carries.
+func (c *Client) Link(ctx context.Context) (sluice.Link, error) {
+	return call[sluice.Link](ctx, c, "GET", "/v1/capacity", nil)
+}
+
+// SetCapacity changes what the link carries.
+func (c *Client) SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.Link, error) {
+	return call[sluice.Link](ctx, c, "POST", "/v1/capacity", map[string]string{"tx": to.Tx.String(), "rx": to.Rx.String()})
+}
+
 // Changes returns the newest changes first, at most limit.
 func (c *Client) Changes(ctx context.Context, limit int) ([]sluice.Change, error) {
 	return call[[]sluice.Change](ctx, c, "GET", fmt.Sprintf("/v1/changes?limit=%d", limit), nil)

@@ -57,6 +57,12 @@ func TestClient(t *testing.T) {
 	if kept, err := c.Confirm(ctx, 7); err != nil || kept.ID != 7 || kept.ConfirmedBy != "root" {
 		t.Errorf("Confirm: %+v, %v", kept, err)
 	}
+	if link, err := c.Link(ctx); err != nil || link.Reserve != 25 || link.Capacity.Rx != sluice.Unlimited {
+		t.Errorf("Link: %+v, %v", link, err)
+	}
+	if link, err := c.SetCapacity(ctx, sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Mbit}); err != nil || link.Capacity.Tx != sluice.Unlimited || link.Capacity.Rx != sluice.Mbit {
+		t.Errorf("SetCapacity: %+v, %v", link, err)
+	}
 	if undone, err := c.Undo(ctx, 7); err != nil || undone.Undoes != 7 || undone.By != "root" {
 		t.Errorf("Undo: %+v, %v", undone, err)
 	}

@@ -26,6 +26,10 @@ type Control interface {
 	Undo(ctx context.Context, id uint64, by string) (sluice.Change, error)
 	// Confirm makes change id last, which would come back by itself.
 	Confirm(ctx context.Context, id uint64, by string) (sluice.Change, error)
+	// Link is what the host's link carries, and what of it is promised.
+	Link(ctx context.Context) (sluice.Link, error)
+	// SetCapacity changes what it carries; it refuses less than is promised.
+	SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.Link, error)
 	// Change returns one record of the journal.
 	Change(ctx context.Context, id uint64) (sluice.Change, error)
 	// Changes returns the newest records first, at most limit.
@@ -60,4 +64,11 @@ type ChangeRequest struct {
 	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is the change as it would be, with what every vif would get"`
 	ForS     int            `json:"for_s,omitempty" minimum:"1" doc:"Seconds after which the change comes back by itself"`
 	ConfirmS int            `json:"confirm_s,omitempty" minimum:"1" doc:"Seconds after which it comes back unless it is confirmed"`
+}
+
+// CapacityRequest is the body of POST /v1/capacity. What is absent or null
+// stays as it is.
+type CapacityRequest struct {
+	Tx *sluice.Rate `json:"tx,omitempty" doc:"What VMs can send through it together"`
+	Rx *sluice.Rate `json:"rx,omitempty" doc:"What they can receive"`
 }

@@ -46,6 +46,14 @@ func (h *host) Set(_ context.Context, r control.Request) (sluice.Change, error) 
 	return sluice.Change{ID: 1, VM: r.VM, VIF: r.VIF, By: r.By, From: sluice.UnshapedBoth, To: sluice.UnshapedBoth, Result: sluice.Done, Verified: true}, nil
 }
 
+func (h *host) Link(context.Context) (sluice.Link, error) {
+	return sluice.Link{Capacity: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Unlimited}, Reserve: 25}, h.err
+}
+
+func (h *host) SetCapacity(_ context.Context, to sluice.Capacity) (sluice.Link, error) {
+	return sluice.Link{Capacity: to}, h.err
+}
+
 func (h *host) Confirm(_ context.Context, id uint64, by string) (sluice.Change, error) {
 	return sluice.Change{ID: id, ConfirmedBy: by, Result: sluice.Done}, h.err
 }

@@ -21,6 +21,7 @@ func describe(table []route) *huma.OpenAPI {
 	schemas.RegisterTypeAlias(reflect.TypeFor[sluice.Rate](), reflect.TypeFor[rate]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[sluice.State](), reflect.TypeFor[state]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[control.Patch](), reflect.TypeFor[Patch]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[CapacityRequest](), reflect.TypeFor[capacityIn]())
 	doc := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{Title: "Sluice", Version: "1", Description: "Watches how much bandwidth every virtual machine of a host uses, " +
@@ -78,6 +79,12 @@ type Patch struct {
 	Guarantee *rateIn `json:"guarantee,omitempty"`
 	Weight    *int    `json:"weight,omitempty" minimum:"1" maximum:"10000"`
 	Priority  *int    `json:"priority,omitempty" minimum:"0" maximum:"1"`
+}
+
+// capacityIn is [CapacityRequest] as the document tells it.
+type capacityIn struct {
+	Tx *rateIn `json:"tx,omitempty" doc:"What VMs can send through it together"`
+	Rx *rateIn `json:"rx,omitempty" doc:"What they can receive"`
 }
 
 // rate, rateIn and state describe types whose JSON is not what their Go kind says.

@@ -58,6 +58,8 @@ func (s *Server) routes(live *events, meters *meters) ([]route, error) {
 		{"GET", "/v1/changes/{id}", reading, "One change and all that became of it", nil, nil, sluice.Change{}, s.change, nil},
 		{"POST", "/v1/changes/{id}/undo", writing, "Take a change back; answers with the change that did", nil, nil, sluice.Change{}, s.undo, nil},
 		{"POST", "/v1/changes/{id}/confirm", writing, "Keep a change that would come back by itself", nil, nil, sluice.Change{}, s.confirm, nil},
+		{"GET", "/v1/capacity", reading, "What the host's link carries, and what of it is promised", nil, nil, sluice.Link{}, s.link, nil},
+		{"POST", "/v1/capacity", writing, "Change what the link carries", nil, CapacityRequest{}, sluice.Link{}, s.setCapacity, nil},
 		{"GET", "/v1/recent", reading, "The recent past, for charts", []query{seconds}, nil, sluice.Recent{}, s.recent, nil},
 		{"GET", "/v1/doctor", reading, "What this host can and cannot do", nil, nil, []sluice.Finding{}, s.doctor, nil},
 		{"GET", "/v1/events", reading, "Server-sent events: dataset at every tick, change at every step of one", nil, nil, nil, nil, live.ServeHTTP},
@@ -126,6 +128,31 @@ func (s *Server) confirm(r *http.Request, by string) (any, error) {
 		return nil, err
 	}
 	return s.Control.Confirm(r.Context(), id, by)
+}
+
+func (s *Server) link(r *http.Request, _ string) (any, error) { return s.Control.Link(r.Context()) }
+
+func (s *Server) setCapacity(r *http.Request, by string) (any, error) {
+	var in CapacityRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	now, err := s.Control.Link(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	to := now.Capacity
+	if in.Tx != nil {
+		to.Tx = *in.Tx
+	}
+	if in.Rx != nil {
+		to.Rx = *in.Rx
+	}
+	link, err := s.Control.SetCapacity(context.WithoutCancel(r.Context()), to)
+	if err == nil {
+		s.Log.Info("the link's capacity was changed", "by", by, "tx", to.Tx, "rx", to.Rx)
+	}
+	return link, err
 }
 
 func (s *Server) changes(r *http.Request, _ string) (any, error) {

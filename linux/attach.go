@@ -105,6 +105,7 @@ func (h *HTB) sweep(ctx context.Context) error {
 	for m := range h.used {
 		if !alive[m] {
 			delete(h.used, m)
+			delete(h.set, m)
 		}
 	}
 	return nil
@@ -117,7 +118,7 @@ func (h *HTB) fell(ctx context.Context, t tree, c handle) error {
 		return err
 	}
 	if now.stats.backlog > 0 {
-		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped)); err != nil {
+		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped, sluice.DefaultWeight)); err != nil {
 			return err
 		}
 	}

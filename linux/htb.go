@@ -26,9 +26,11 @@ type HTB struct {
 
 	mu       sync.Mutex // one change of the trees at a time
 	capacity sluice.Capacity
-	trees    map[sluice.Direction]tree // nil until the first vif is shaped
-	used     map[uint16]bool           // minors of leaves
-	shaped   map[int]handle            // class by the device's index
+	trees    map[sluice.Direction]tree     // nil until the first vif is shaped
+	used     map[uint16]bool               // minors of leaves
+	shaped   map[int]handle                // class by the device's index
+	set      map[uint16]sluice.Allocations // what each class enforces, by its minor
+	units    map[sluice.Direction]int      // of the quanta in force
 }
 
 // NewHTB makes a driver. It changes nothing in the kernel before it is asked
@@ -43,7 +45,8 @@ func NewHTB(log *slog.Logger) (*HTB, error) {
 		tc.close()
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's network devices cannot be reached", Err: err}
 	}
-	return &HTB{log: log, tc: tc, links: links, shaped: make(map[int]handle),
+	return &HTB{log: log, tc: tc, links: links, shaped: make(map[int]handle), set: make(map[uint16]sluice.Allocations),
+		units:    make(map[sluice.Direction]int),
 		capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}, nil
 }
 
@@ -99,15 +102,42 @@ func (h *HTB) up(ctx context.Context) error {
 	return nil
 }
 
+// putTrunks has both trees share the capacity, and the queues fit it.
 func (h *HTB) putTrunks() error {
 	for d, t := range h.trees {
-		capacity := h.capacity.Tx
-		if d == sluice.Rx {
-			capacity = h.capacity.Rx
-		}
-		if err := h.put(t, trunkClass, major<<16, trunk(capacity)); err != nil {
+		if err := h.put(t, trunkClass, major<<16, trunk(h.capacity.Get(d))); err != nil {
 			return err
 		}
+		for minor, a := range h.set {
+			if err := h.putQueue(t, classHandle(minor), a.Get(d)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// putQueue gives a class the queue that its rate needs: at most the link's.
+func (h *HTB) putQueue(t tree, c handle, a sluice.Allocation) error {
+	rate := min(bytesPerSecond(a.Limit), bytesPerSecond(h.capacity.Get(t.direction)))
+	return h.tc.putQueue(t.ifindex, c, queue(rate))
+}
+
+// tune gives every class the quantum of its weight, where another's weight
+// has changed the unit. A class that a daemon before us left keeps its own
+// until its vif is applied.
+func (h *HTB) tune() error {
+	for d, t := range h.trees {
+		u := unit(d, h.set)
+		if u == h.units[d] {
+			continue
+		}
+		for minor, a := range h.set {
+			if err := h.put(t, classHandle(minor), trunkClass, leaf(a.Get(d), u)); err != nil {
+				return err
+			}
+		}
+		h.units[d] = u
 	}
 	return nil
 }
@@ -178,8 +208,16 @@ func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err erro
 		undo = append(undo, func() error { delete(h.used, minor); return nil })
 	}
 	c := classHandle(minor)
+	before, known := h.set[minor]
+	undo = append(undo, func() error {
+		if h.set[minor] = before; !known {
+			delete(h.set, minor)
+		}
+		return nil
+	})
+	h.set[minor] = want
 	for _, d := range sluice.Directions {
-		t, p := h.trees[d], leaf(want.Get(d))
+		t, p := h.trees[d], leaf(want.Get(d), unit(d, h.set))
 		old, there, err := h.tc.class(t.ifindex, c)
 		if err != nil {
 			return err
@@ -193,8 +231,8 @@ func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err erro
 		if err := h.put(t, c, trunkClass, p); err != nil {
 			return err
 		}
-		if !there || old.ceil != p.ceil {
-			if err := h.tc.putQueue(t.ifindex, c, queue(p.ceil)); err != nil {
+		if !there || !known || old.ceil != p.ceil {
+			if err := h.putQueue(t, c, want.Get(d)); err != nil {
 				return err
 			}
 		}
@@ -215,6 +253,9 @@ func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err erro
 			return err
 		}
 		undo = append(undo, func() error { return h.tc.deleteFilter(index, d) })
+	}
+	if err := h.tune(); err != nil {
+		return err
 	}
 	h.shaped[index] = c
 	return nil

@@ -23,9 +23,9 @@ func bytesPerSecond(r sluice.Rate) uint64 {
 	return min(max(uint64(r)/8, 1), boundless)
 }
 
-// leaf is the class of an allocation.
-func leaf(a sluice.Allocation) params {
-	p := params{ceil: bytesPerSecond(a.Limit), quantum: quantum(a.Weight), prio: 1}
+// leaf is the class of an allocation, beside others whose quanta are of the unit.
+func leaf(a sluice.Allocation, unit int) params {
+	p := params{ceil: bytesPerSecond(a.Limit), quantum: quantum(a.Weight, unit), prio: 1}
 	p.rate = min(max(bytesPerSecond(a.Guarantee), floor), p.ceil)
 	if a.Priority > 0 {
 		p.prio = 0
@@ -40,11 +40,25 @@ func trunk(capacity sluice.Rate) params {
 	return params{rate: r, ceil: r, burst: burst(r), cburst: burst(r)}
 }
 
-// quantum is what a class sends in one round of the spare rate. HTB sends a
-// whole packet in any case, so less than a GSO frame would not be heeded; 100
-// is one frame.
-func quantum(weight int) uint32 {
-	return uint32(max(weight*gsoFrame/sluice.DefaultWeight, mtu))
+// mostFrames is the largest quantum in frames: what one class may send before
+// it is the next one's turn.
+const mostFrames = 64
+
+// unit is the weight whose quantum is one frame: the least of all, for HTB
+// sends a whole frame in any case, and less than one would not be heeded.
+// Below a 64th of the greatest weight all are alike, or the greatest would
+// keep the others waiting.
+func unit(d sluice.Direction, set map[uint16]sluice.Allocations) int {
+	least, most := sluice.MaxWeight, sluice.MinWeight
+	for _, a := range set {
+		least, most = min(least, a.Get(d).Weight), max(most, a.Get(d).Weight)
+	}
+	return max(least, (most+mostFrames-1)/mostFrames)
+}
+
+// quantum is what a class sends in one round of the spare rate.
+func quantum(weight, unit int) uint32 {
+	return uint32(max(weight, unit) * gsoFrame / unit)
 }
 
 // burst is what a class may send at once after a pause. It has to bridge the

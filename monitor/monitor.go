@@ -37,8 +37,8 @@ type Guest interface {
 
 // Config is what a [Monitor] needs.
 type Config struct {
-	Interval  time.Duration   // between ticks, 100 ms to 60 s; 0 is 1 s
-	Capacity  sluice.Capacity // of the host's link
+	Interval  time.Duration          // between ticks, 100 ms to 60 s; 0 is 1 s
+	Capacity  func() sluice.Capacity // of the host's link; nil: unlimited, as where nobody said
 	Inventory Inventory
 	Counters  Counters
 	Settings  func() map[string]sluice.Setting // by [sluice.VIF.Key]; nil: nothing is set
@@ -85,7 +85,10 @@ func New(c Config) (*Monitor, error) {
 	m.past.period = max(c.Interval, time.Second)
 	m.past.columns = map[string]*column{}
 	m.pulling = newPulling(c.Interval, c.Log)
-	m.newest.Store(&sluice.DataSet{At: time.Now(), Interval: c.Interval, Capacity: c.Capacity, VIFs: []sluice.VIFStatus{}})
+	if m.Capacity == nil {
+		m.Capacity = func() sluice.Capacity { return sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited} }
+	}
+	m.newest.Store(&sluice.DataSet{At: time.Now(), Interval: c.Interval, Capacity: m.Capacity(), VIFs: []sluice.VIFStatus{}})
 	return m, nil
 }
 

@@ -40,7 +40,7 @@ func (m *Monitor) tick(ctx context.Context) {
 	at := before.Add(now.Sub(before) / 2)
 	m.logRead(err)
 
-	d := sluice.DataSet{At: at, Interval: m.Interval, Capacity: m.Capacity, VIFs: make([]sluice.VIFStatus, len(m.vifs))}
+	d := sluice.DataSet{At: at, Interval: m.Interval, Capacity: m.Capacity(), VIFs: make([]sluice.VIFStatus, len(m.vifs))}
 	for i, v := range m.vifs {
 		problem := ""
 		v.tx, v.rx, v.elapsed = flow{}, flow{}, 0

@@ -113,21 +113,21 @@ func remark(x sluice.Change) string {
 	return ""
 }
 
-// printEffect is what every vif would get, before and after, as a table.
+// printEffect is what every vif would get, before and after, as two tables.
 func printEffect(w io.Writer, change sluice.Change) {
-	fmt.Fprintln(w, "\nif every vif wants all it can get\t\t\t\t\t\tas they use the link now\t\t\t")
-	fmt.Fprintln(w, "VM\tVIF\tTX\tAFTER\tRX\tAFTER\tTX\tAFTER\tRX\tAFTER")
+	fmt.Fprintln(w, "\nIf every vif wants all it can get:\nVM\tVIF\tTX\tAFTER\tRX\tAFTER")
+	for _, e := range change.Effect {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", e.VM, e.VIF, share(e.Tx.Before), share(e.Tx.After), share(e.Rx.Before), share(e.Rx.After))
+	}
+	fmt.Fprintln(w, "\nIf each wants what it wants now:\nVM\tVIF\tTX WANTED\tTX\tAFTER\tRX WANTED\tRX\tAFTER")
 	for _, e := range change.Effect {
 		fmt.Fprintf(w, "%s\t%d", e.VM, e.VIF)
-		for _, d := range []sluice.EffectDirection{e.Tx, e.Rx} {
-			fmt.Fprintf(w, "\t%s\t%s", share(d.Before), share(d.After))
-		}
-		for _, d := range []sluice.EffectDirection{e.Tx, e.Rx} {
-			if d.Now == nil {
-				fmt.Fprint(w, "\t?\t?")
+		for _, now := range []*sluice.EffectNow{e.Tx.Now, e.Rx.Now} {
+			if now == nil {
+				fmt.Fprint(w, "\tnot measured\t\t")
 				continue
 			}
-			fmt.Fprintf(w, "\t%s\t%s", share(d.Now.Before), share(d.Now.After))
+			fmt.Fprintf(w, "\t%s\t%s\t%s", share(now.Demand), share(now.Before), share(now.After))
 		}
 		fmt.Fprintln(w)
 	}

@@ -45,41 +45,42 @@ func serveCommand(c *client) *cobra.Command {
 	f.DurationVar(&interval, "interval", time.Second, "between two data sets, 100ms to 60s")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log what happens inside, too")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := readSettings(config, f.Changed("config"))
+		read := func() (settings, error) {
+			s, err := readSettings(config, f.Changed("config"))
+			for name, set := range map[string]func(){
+				"bridge": func() { s.Bridge = bridge }, "listen": func() { s.Listen = listen }, "state-dir": func() { s.StateDir = stateDir },
+				"interval": func() { s.Interval = duration(interval) },
+			} {
+				if f.Changed(name) {
+					set()
+				}
+			}
+			if err == nil && capacityText != "" {
+				var r sluice.Rate
+				r, err = sluice.ParseRate(capacityText)
+				s.Capacity = capacity{Tx: r, Rx: r}
+			}
+			return s, err
+		}
+		s, err := read()
 		if err != nil {
 			return err
-		}
-		for name, set := range map[string]func(){
-			"bridge": func() { s.Bridge = bridge }, "listen": func() { s.Listen = listen }, "state-dir": func() { s.StateDir = stateDir },
-			"interval": func() { s.Interval = duration(interval) },
-		} {
-			if f.Changed(name) {
-				set()
-			}
-		}
-		if capacityText != "" {
-			r, err := sluice.ParseRate(capacityText)
-			if err != nil {
-				return err
-			}
-			s.Capacity = capacity{Tx: r, Rx: r}
 		}
 		level := slog.LevelInfo
 		if verbose {
 			level = slog.LevelDebug
 		}
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-		return serve(cmd.Context(), s, c.socket, log)
+		return serve(cmd.Context(), s, read, c.socket, log)
 	}
 	return cmd
 }
 
 // serve runs the daemon until ctx ends. The kernel goes on shaping after it.
-func serve(ctx context.Context, s settings, socket string, log *slog.Logger) error {
+func serve(ctx context.Context, s settings, read func() (settings, error), socket string, log *slog.Logger) error {
 	if os.Geteuid() != 0 {
 		return &sluice.Error{Code: sluice.Refused, Message: "the daemon changes the kernel's traffic control, which needs root", Unchanged: "nothing was started", Try: "run it as root"}
 	}
-	capacity := sluice.Capacity(s.Capacity)
 	doors, err := open(s, socket)
 	if err != nil {
 		return err
@@ -106,7 +107,8 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		return err
 	}
 	defer htb.Close()
-	if err := htb.SetCapacity(ctx, capacity); err != nil {
+	link, err := newLink(ctx, s, htb, store, log)
+	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -115,7 +117,7 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 		return err
 	}
 	guests := func() map[string]monitor.Guest { return configured }
-	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: func() sluice.Capacity { return capacity },
+	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: link.capacity, PutCapacity: link.put,
 		Reserve: s.Reserve, Fault: fault}
 	if xen.ControlDomain() {
 		xs, err := xenstore.Dial(ctx, "")
@@ -144,7 +146,7 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 	var watch *monitor.Monitor // asks control what is set, and tells it what is wanted
 	options.Demand = func() map[string]sluice.Capacity { return demand(watch.DataSet()) }
 	ctl := control.New(options)
-	watch, err = monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: capacity, Inventory: options.Inventory,
+	watch, err = monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: link.capacity, Inventory: options.Inventory,
 		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: guests, Log: log})
 	if err != nil {
 		return err
@@ -152,6 +154,7 @@ func serve(ctx context.Context, s settings, socket string, log *slog.Logger) err
 	server := &http.Server{Control: ctl, Monitor: current{watch, ctl}, Doctor: prober{}, Page: web.Files(), Token: token, Log: log}
 	group.Go(func() error { return ctl.Run(ctx) })
 	group.Go(func() error { watch.Run(ctx); return nil })
+	group.Go(func() error { link.followSettings(ctx, read, ctl); return nil })
 	group.Go(func() error { return server.Serve(ctx, doors...) })
 	group.Go(func() error {
 		select {

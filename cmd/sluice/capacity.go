@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sluice"
+	"sluice/control"
+	"sluice/etcd"
+	"sluice/linux"
+)
+
+// link is what the host's link carries, as long as the daemon runs.
+type link struct {
+	htb   *linux.HTB
+	store *etcd.Store
+	log   *slog.Logger
+
+	mu  sync.Mutex
+	now sluice.Capacity
+}
+
+// newLink takes what was said while the daemon ran last, else what the
+// settings say, else the speed of the uplink.
+func newLink(ctx context.Context, s settings, htb *linux.HTB, store *etcd.Store, log *slog.Logger) (*link, error) {
+	l := &link{htb: htb, store: store, log: log}
+	c, said, err := store.Capacity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if said {
+		log.Info("the link's capacity is what sluice capacity set; SIGHUP goes back to the settings", "tx", c.Tx, "rx", c.Rx)
+	} else {
+		c = s.capacity(log)
+	}
+	l.now = c
+	return l, htb.SetCapacity(ctx, c)
+}
+
+// capacity is what the settings say, else the uplink.
+func (s settings) capacity(log *slog.Logger) sluice.Capacity {
+	c := sluice.Capacity(s.Capacity)
+	if c.Tx != sluice.Unlimited || c.Rx != sluice.Unlimited || s.Bridge == "" {
+		return c
+	}
+	c, why := linux.UplinkCapacity(s.Bridge)
+	if c.Tx == sluice.Unlimited {
+		log.Info("the link's capacity is not known, so guarantees are not held against it; say it with --capacity", "why", why)
+	} else {
+		log.Info("the link's capacity was found", "tx", c.Tx, "rx", c.Rx, "why", why)
+	}
+	return c
+}
+
+func (l *link) capacity() sluice.Capacity {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+// put has the kernel share another capacity, and keeps it over restarts.
+func (l *link) put(ctx context.Context, c sluice.Capacity) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.htb.SetCapacity(ctx, c); err != nil {
+		return err
+	}
+	if err := l.store.SetCapacity(ctx, &c); err != nil {
+		_ = l.htb.SetCapacity(ctx, l.now)
+		return err
+	}
+	l.now = c
+	return nil
+}
+
+// followSettings goes back to what the settings say at every SIGHUP.
+func (l *link) followSettings(ctx context.Context, read func() (settings, error), ctl *control.Control) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		s, err := read()
+		if err == nil {
+			_, err = ctl.SetCapacity(ctx, s.capacity(l.log))
+		}
+		if err == nil {
+			err = l.store.SetCapacity(ctx, nil)
+		}
+		if err != nil {
+			l.log.Error("the settings were read again, and nothing was changed", "error", err)
+			continue
+		}
+		c := l.capacity()
+		l.log.Info("the capacity is what the settings say; all else needs a restart", "tx", c.Tx, "rx", c.Rx)
+	}
+}
+
+func capacityCommand(c *client) *cobra.Command {
+	var tx, rx string
+	cmd := &cobra.Command{Use: "capacity [RATE]", Short: "what the host's link carries, shown or changed live", Args: cobra.MaximumNArgs(1),
+		Long: "Show what the host's link carries and what of it is promised; with a RATE, change it, in both directions or in those\n" +
+			"named by --tx and --rx. It holds over restarts, until the daemon gets a SIGHUP and reads its settings again.",
+		Example: "  sluice capacity\n  sluice capacity 10gbit\n  sluice capacity --tx 1gbit --rx 10gbit",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			daemon := c.daemon()
+			now, err := daemon.Link(cmd.Context())
+			if err != nil {
+				return err
+			}
+			to := now.Capacity
+			if len(args) == 1 {
+				if tx != "" || rx != "" {
+					return &sluice.Error{Code: sluice.Invalid, Message: "RATE is for both directions", Unchanged: "nothing was changed", Try: "either RATE, or --tx RATE --rx RATE"}
+				}
+				tx, rx = args[0], args[0]
+			}
+			for text, into := range map[*string]*sluice.Rate{&tx: &to.Tx, &rx: &to.Rx} {
+				if *text == "" {
+					continue
+				}
+				if *into, err = sluice.ParseRate(*text); err != nil {
+					return err
+				}
+			}
+			if tx != "" || rx != "" {
+				if now, err = daemon.SetCapacity(cmd.Context(), to); err != nil {
+					return err
+				}
+			}
+			return c.print(cmd.OutOrStdout(), now, func(w io.Writer) {
+				fmt.Fprintln(w, "\tCAPACITY\tPROMISED\tRESERVE")
+				for _, d := range sluice.Directions {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d %%\n", d, now.Capacity.Get(d), now.Promised.Get(d), now.Reserve)
+				}
+			})
+		}}
+	cmd.Flags().StringVar(&tx, "tx", "", "what VMs can send through it together")
+	cmd.Flags().StringVar(&rx, "rx", "", "what they can receive")
+	return cmd
+}

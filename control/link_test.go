@@ -1,0 +1,70 @@
+package control_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"sluice"
+	"sluice/control"
+)
+
+// wire is a link whose capacity changes.
+type wire struct {
+	mu  sync.Mutex
+	now sluice.Capacity
+}
+
+func (w *wire) capacity() sluice.Capacity {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *wire) put(_ context.Context, c sluice.Capacity) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = c
+	return nil
+}
+
+// The capacity changes live, never below what is promised.
+func TestSetCapacity(t *testing.T) {
+	w := &wire{now: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}
+	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity, o.PutCapacity, o.Reserve = w.capacity, w.put, 25 }).run()
+	h.ask(guarantee(ftp, 50*sluice.Mbit, 10*sluice.Mbit))
+	h.ask(guarantee(web, 10*sluice.Mbit, 0))
+	if _, ok := h.kernel.has(web1.Device); ok {
+		t.Error("nobody said what the link carries, and yet it is shared")
+	}
+	for to, says := range map[sluice.Capacity]string{
+		{Tx: 79 * sluice.Mbit, Rx: sluice.Gbit}: "a tx capacity of 79mbit less a reserve of 25 % is less than the 60mbit promised: ftp vif 0 holds 50mbit, web vif 0 holds 10mbit; " +
+			"the link keeps tx unlimited, rx unlimited (try: at least 80mbit, or lower guarantees by 750kbit first)",
+		{Tx: sluice.Gbit, Rx: 13 * sluice.Mbit}: "at least 13.333333mbit",
+		{Tx: 0, Rx: sluice.Gbit}:                "a tx capacity of 0bit carries nothing",
+	} {
+		if _, err := h.SetCapacity(t.Context(), to); err == nil || !strings.Contains(err.Error(), says) || w.capacity().Tx != sluice.Unlimited {
+			t.Errorf("%v: %v; want %q", to, err, says)
+		}
+	}
+	link, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: 80 * sluice.Mbit, Rx: 100 * sluice.Mbit})
+	if err != nil || link.Promised != (sluice.Capacity{Tx: 60 * sluice.Mbit, Rx: 10 * sluice.Mbit}) || link.Capacity != w.capacity() || link.Reserve != 25 {
+		t.Fatalf("%+v, %v", link, err)
+	}
+	h.eventually("now it is shared by all", func() bool { _, ok := h.kernel.has(web1.Device); return ok })
+	if _, err := h.Set(t.Context(), guarantee(web1, sluice.Mbit, 0)); sluice.CodeOf(err) != sluice.Refused {
+		t.Errorf("more than the new link has: %v", err)
+	}
+	if _, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: 90 * sluice.Mbit, Rx: 100 * sluice.Mbit}); err != nil {
+		t.Error(err)
+	}
+	h.ask(guarantee(web1, sluice.Mbit, 0))
+}
+
+func TestCapacityThatIsFixed(t *testing.T) {
+	h := newHost(t, t.TempDir(), nil)
+	if _, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit}); sluice.CodeOf(err) != sluice.Unsupported {
+		t.Error(err)
+	}
+}

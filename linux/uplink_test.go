@@ -1,0 +1,43 @@
+package linux
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"sluice"
+)
+
+// The speed of a link is believed only of what has hardware behind it.
+func TestUplinkCapacity(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  sluice.Rate
+		why   string
+	}{
+		"one port":      {map[string]string{"br0/brif/eth0/x": "", "br0/brif/tap0/x": "", "eth0/device/x": "", "eth0/speed": "10000\n", "tap0/speed": "10\n"}, 10 * sluice.Gbit, "eth0 says so"},
+		"a bond":        {map[string]string{"br0/brif/bond0/x": "", "bond0/bonding/x": "", "bond0/speed": "20000\n"}, 20 * sluice.Gbit, "bond0 says so"},
+		"down":          {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "-1\n"}, sluice.Unlimited, "eth0 does not say how fast it is"},
+		"silent":        {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": ""}, sluice.Unlimited, "eth0 does not say how fast it is"},
+		"unknown":       {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "4294967295\n"}, sluice.Unlimited, "eth0 does not say how fast it is"},
+		"beyond reason": {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "4294967294\n"}, sluice.Unlimited, "eth0 does not say how fast it is"},
+		"only taps":     {map[string]string{"br0/brif/tap0/x": "", "tap0/speed": "10\n"}, sluice.Unlimited, "br0 has 0 physical ports"},
+		"two":           {map[string]string{"br0/brif/a/x": "", "br0/brif/b/x": "", "a/device/x": "", "b/device/x": ""}, sluice.Unlimited, "br0 has 2 physical ports"},
+		"no bridge":     {nil, sluice.Unlimited, "br0 is no bridge"},
+	} {
+		sys := t.TempDir()
+		for path, text := range c.files {
+			path = filepath.Join(sys, path)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, why := uplinkCapacity(sys, "br0")
+		if got != (sluice.Capacity{Tx: c.want, Rx: c.want}) || why != c.why {
+			t.Errorf("%s: %+v, %q; want %s, %q", name, got, why, c.want, c.why)
+		}
+	}
+}
