@@ -177,7 +177,7 @@ func TestErrors(t *testing.T) {
 		{"--max-size -5M", 2, "not a size"},
 		{"--max-size 99999999999999999999G", 2, "not a size"},
 		{"--max-age 1s", 2, "1m or more"},
-		{"--listen= --port=", 2, "nobody could ask"},
+		{"--listen= --port= --xenstore=", 2, "nobody would know"},
 		{"--colour", 2, "flag provided but not defined"},
 		{"collect", 2, "too much"},
 		{"show more", 2, "too much"},
@@ -193,7 +193,12 @@ func TestErrors(t *testing.T) {
 		cmd := command(strings.Fields(c.args)...)
 		var said bytes.Buffer
 		cmd.Stderr = &said
-		cmd.Run()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		hung := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() }) // it was to end by itself
+		cmd.Wait()
+		hung.Stop()
 		if got := cmd.ProcessState.ExitCode(); got != c.status || !strings.Contains(said.String(), c.says) || strings.Count(said.String(), "\n") != 1 {
 			t.Errorf("%s: status %d, %s", c.args, got, said.String())
 		}
