@@ -92,7 +92,7 @@ func (h *host) start(env ...string) {
 // ready waits until the daemon answers.
 func (h *host) ready() {
 	h.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(75 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if _, _, status := h.try("list"); status == 0 {
 			return
 		}

@@ -23,8 +23,9 @@ const (
 	clientSocket = "client.sock"
 
 	// startTimeout is generous: a start takes a third of a second, after a
-	// crash it replays at most snapshotEntries writes.
-	startTimeout = 30 * time.Second
+	// crash it replays at most snapshotEntries writes. But each of its syncs
+	// waits for what others have the disk write, and that can be gigabytes.
+	startTimeout = 60 * time.Second
 
 	// snapshotEntries is how many writes etcd holds in memory, and replays
 	// after a crash. Ours are about 1 KiB.
@@ -110,7 +111,7 @@ func (s *Store) start(ctx context.Context) error {
 	case <-s.alive.Done():
 		return context.Cause(s.alive)
 	case <-ctx.Done():
-		return fmt.Errorf("it did not become ready: %w", ctx.Err())
+		return fmt.Errorf("it did not become ready in time, as happens on a disk that is overwhelmed: %w", ctx.Err())
 	}
 }
 
