@@ -41,6 +41,9 @@ func TestSetReachesKernel(t *testing.T) {
 	if v := h.listed(); v.VM != "web" || v.Tx.Limit != 60e6 || v.Rx.Limit != 1e9 || v.Source != sluice.SourceHost {
 		t.Errorf("listed: %+v", v)
 	}
+	if out := h.sluice("history", "web"); !strings.Contains(out, "web vif 0") || !strings.Contains(out, "mbit") {
+		t.Errorf("the flow is not in the history:\n%s", out)
+	}
 	h.sluice("undo", "3")
 	if got := h.kernel(); got != [2]uint64{50e6, 20e6} {
 		t.Errorf("after undo the kernel holds %v", got)
@@ -96,6 +99,9 @@ func TestBadInput(t *testing.T) {
 		{"undo 99", 3, "99"},
 		{"undo x", 2, "not a change"},
 		{"list -o yaml", 2, "no output"},
+		{"history nobody", 3, `no VM "nobody"`},
+		{"history web --since 1h", 2, "out of range"},
+		{"top", 2, "needs a terminal"},
 		{"frobnicate", 2, "unknown command"},
 		{"serve --config /nonexistent", 2, "settings file"},
 	} {

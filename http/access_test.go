@@ -65,6 +65,9 @@ func TestEveryRoute(t *testing.T) {
 		if rt.in != nil {
 			body = `{"vm":"web","vif":0,"tx":{"limit":"1mbit"}}`
 		}
+		if strings.HasSuffix(rt.pattern, "/capacity") {
+			body = `{"tx":"1gbit"}`
+		}
 		t.Run(rt.method+" "+rt.pattern, func(t *testing.T) {
 			if writes := rt.method != "GET"; writes != (rt.access == writing) {
 				t.Fatalf("method %s with access %d", rt.method, rt.access)
