@@ -12,7 +12,15 @@ import (
 
 // iperf3 is what one of its TCP flows brings in a second, in bit/s. The two
 // programs run in the two namespaces.
-func (s *site) iperf3(ctx context.Context, d sluice.Direction) (float64, error) {
+func (s *site) iperf3(ctx context.Context, d sluice.Direction) (rate float64, err error) {
+	// It sometimes reports nothing at all, where its two ends lose each other at the end.
+	for try := 0; rate == 0 && err == nil && try < 5; try++ {
+		rate, err = s.iperf3Once(ctx, d)
+	}
+	return rate, err
+}
+
+func (s *site) iperf3Once(ctx context.Context, d sluice.Direction) (float64, error) {
 	from, to, address := s.ends(d)
 	server := exec.CommandContext(ctx, "iperf3", "--server", "--one-off", "--bind", address)
 	if err := to.do(server.Start); err != nil {

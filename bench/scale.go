@@ -47,7 +47,8 @@ func scale(ctx context.Context, b *bench) (Result, error) {
 		watch   func(context.Context) error
 		rounds  int
 	}{
-		{"nothing shaped", func() error { return nil }, nil, 1},
+		// A bridge speaks of every new port until it forwards, which is 30 s.
+		{"nothing shaped", func() error { return wait(ctx, 30*time.Second) }, nil, 1},
 		{"all shaped", func() error { return s.shapeAll(ctx) }, nil, rounds},
 		{"all shaped, a page open", func() error { return nil }, watch, 1},
 	} {

@@ -17,7 +17,7 @@ func throughput(ctx context.Context, b *bench) (Result, error) {
 		Note: "One flow of iperf3 at a time, a second in every round, on sites that exist side by side; a ratio is the median of the rounds' ratios to the neighbour in time. " +
 			"Both ends and the bridge share the machine, so what is measured is the processor's time per byte.",
 	}
-	rounds := 11
+	rounds := 21
 	if b.short {
 		rounds = 2
 	}
