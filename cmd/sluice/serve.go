@@ -81,6 +81,7 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	if os.Geteuid() != 0 {
 		return &sluice.Error{Code: sluice.Refused, Message: "the daemon changes the kernel's traffic control, which needs root", Unchanged: "nothing was started", Try: "run it as root"}
 	}
+	collectRarely()
 	doors, err := open(s, socket)
 	if err != nil {
 		return err
