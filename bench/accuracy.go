@@ -105,17 +105,23 @@ func (b *bench) delivered(ctx context.Context, shapers []shaper, rates []sluice.
 	}
 	for range p.rounds {
 		for d, direction := range sluice.Directions { // one after the other: acknowledgements count, too
-			group, ctx := errgroup.WithContext(ctx)
-			group.SetLimit(p.atOnce)
-			for _, f := range flows {
-				group.Go(func() error {
-					got, err := f.delivers(ctx, direction, p.warm, p.window)
-					f.got[d] = append(f.got[d], got)
-					return err
-				})
-			}
-			if err := group.Wait(); err != nil {
+			got := make([]float64, len(flows))
+			err := b.undisturbed(func() error {
+				group, ctx := errgroup.WithContext(ctx)
+				group.SetLimit(p.atOnce)
+				for i, f := range flows {
+					group.Go(func() (err error) {
+						got[i], err = f.delivers(ctx, direction, p.warm, p.window)
+						return err
+					})
+				}
+				return group.Wait()
+			})
+			if err != nil {
 				return nil, err
+			}
+			for i, f := range flows {
+				f.got[d] = append(f.got[d], got[i])
 			}
 		}
 	}

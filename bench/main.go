@@ -82,10 +82,19 @@ func run(ctx context.Context, b *bench, only, out, readme string) error {
 		}
 		b.say("%s ...", f.name)
 		begin := time.Now()
+		before, err := readTimes()
+		if err != nil {
+			return err
+		}
 		r, err := f.measure(ctx, b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
+		after, err := readTimes()
+		if err != nil {
+			return err
+		}
+		r.Stolen = after.since(before).stolen
 		r.Name, r.At, r.Machine, r.Busy, r.Seconds = f.name, begin.UTC().Truncate(time.Second), machine(), busy, int(time.Since(begin).Seconds())
 		for _, row := range r.Rows {
 			b.say("%s: %s; bar %s; %s", row.Figure, row.Sluice, row.Bar, row.Beside)

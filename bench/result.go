@@ -21,7 +21,8 @@ type Result struct {
 	At      time.Time `json:"at"`
 	Seconds int       `json:"seconds"` // it took
 	Machine string    `json:"machine"`
-	Busy    float64   `json:"busy"` // the part of the machine that others used when it began
+	Busy    float64   `json:"busy"`   // the part of the machine that others used when it began
+	Stolen  float64   `json:"stolen"` // the part that a hypervisor took away meanwhile
 	Rows    []Row     `json:"rows"`
 	Detail  Table     `json:"detail"`
 	Chart   Chart     `json:"chart"`
@@ -147,8 +148,8 @@ func (r *results) markdown() string {
 		if one.Note != "" {
 			fmt.Fprintf(&b, "\n%s\n", one.Note)
 		}
-		fmt.Fprintf(&b, "\n%s, %d s, on %s, of which others used %.0f %% when it began.\n",
-			one.At.Format("2006-01-02 15:04 UTC"), one.Seconds, one.Machine, 100*one.Busy)
+		fmt.Fprintf(&b, "\n%s, %d s, on %s, of which others used %.0f %% when it began, and a hypervisor took %.1f %% meanwhile.\n",
+			one.At.Format("2006-01-02 15:04 UTC"), one.Seconds, one.Machine, 100*one.Busy, 100*one.Stolen)
 	}
 	return b.String()
 }

@@ -38,7 +38,11 @@ func throughput(ctx context.Context, b *bench) (Result, error) {
 				if err := b.lull(ctx); err != nil {
 					return r, err
 				}
-				got, err := s.iperf3(ctx, direction)
+				var got float64
+				err := b.undisturbed(func() (err error) {
+					got, err = s.iperf3(ctx, direction)
+					return err
+				})
 				if err != nil {
 					return r, err
 				}
