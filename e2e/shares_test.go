@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sluice"
+	"sluice/allocate"
+	"sluice/linux"
+	"sluice/linux/netnstest"
+)
+
+// site is a host namespace with several vifs, each of a VM that is a namespace.
+type site struct {
+	*testing.T
+	host *netnstest.NS
+	vms  []*netnstest.NS
+	vifs []sluice.VIF
+	htb  *linux.HTB
+	sent atomic.Int64 // bytes of the flood, as a device counts them
+}
+
+func newSite(t *testing.T, n int, capacity sluice.Rate) *site {
+	t.Helper()
+	s := &site{T: t, host: netnstest.New(t)}
+	for i := range n {
+		vm := netnstest.New(t)
+		device := fmt.Sprint("vif", i)
+		s.host.Veth(device, fmt.Sprintf("192.0.2.%d/30", 4*i+1), vm, "eth0", fmt.Sprintf("192.0.2.%d/30", 4*i+2))
+		s.vms = append(s.vms, vm)
+		s.vifs = append(s.vifs, sluice.VIF{VM: fmt.Sprint("vm", i), Device: device})
+	}
+	s.host.Do(func() {
+		h, err := linux.NewHTB(slog.New(slog.DiscardHandler))
+		if err == nil {
+			err = h.SetCapacity(t.Context(), sluice.Capacity{Tx: capacity, Rx: capacity})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.htb = h
+	})
+	t.Cleanup(s.htb.Close)
+	return s
+}
+
+func (s *site) apply(i int, a sluice.Allocation) {
+	s.Helper()
+	if err := s.htb.Apply(context.Background(), s.vifs[i], sluice.Allocations{Tx: a, Rx: a}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// load sends in a direction of a vif until the test ends: that many TCP
+// flows, or, if flows is 0, a flood of UDP at the rate.
+func (s *site) load(i int, d sluice.Direction, flows int, flood sluice.Rate) {
+	s.Helper()
+	from, to, address := s.vms[i], s.host, fmt.Sprintf("192.0.2.%d", 4*i+1)
+	if d == sluice.Rx {
+		from, to, address = s.host, s.vms[i], fmt.Sprintf("192.0.2.%d", 4*i+2)
+	}
+	if flows == 0 {
+		s.flood(from, address, flood)
+		return
+	}
+	var l net.Listener
+	var err error
+	to.Do(func() { l, err = net.Listen("tcp", address+":0") })
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { l.Close() })
+	for range flows {
+		var c net.Conn
+		from.Do(func() { c, err = net.DialTimeout("tcp", l.Addr().String(), 5*time.Second) })
+		if err != nil {
+			s.Fatal(err)
+		}
+		sink, err := l.Accept()
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.Cleanup(func() { c.Close(); sink.Close() })
+		go func() { _, _ = io.Copy(io.Discard, sink) }()
+		go func() {
+			buf := make([]byte, 64<<10)
+			for {
+				if _, err := c.Write(buf); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+func (s *site) flood(from *netnstest.NS, address string, rate sluice.Rate) {
+	s.Helper()
+	var c net.Conn
+	var err error
+	from.Do(func() { c, err = net.Dial("udp", address+":9") })
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { c.Close() })
+	go func() {
+		buf := make([]byte, 1400)
+		begin, sent := time.Now(), 0.0
+		for {
+			due := time.Since(begin).Seconds() * float64(rate) / 8
+			for ; sent < due; sent += float64(len(buf)) {
+				s.sent.Add(int64(len(buf)) + 42) // UDP, IP, Ethernet
+				if _, err := c.Write(buf); errors.Is(err, net.ErrClosed) {
+					return
+				}
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+}
+
+// measure returns what passes each vif in a direction, and what the flood
+// offers, in bit/s over the span. While a hypervisor takes the processors away
+// nobody's timers are kept, and it looks again.
+func (s *site) measure(d sluice.Direction, span time.Duration) (passed []float64, flood float64) {
+	s.Helper()
+	for range 6 {
+		before := s.stolen()
+		passed, flood = s.look(d, span)
+		if took := s.stolen() - before; took <= span/100 {
+			break
+		} else {
+			s.Logf("a hypervisor took %s of %s", took, span)
+		}
+	}
+	return passed, flood
+}
+
+// stolen is the time that a hypervisor gave to others, of all processors (proc(5)).
+func (s *site) stolen() time.Duration {
+	s.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		s.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.Fields(string(text))[8])
+	if err != nil {
+		s.Fatal(err)
+	}
+	return time.Duration(n) * 10 * time.Millisecond
+}
+
+func (s *site) look(d sluice.Direction, span time.Duration) (passed []float64, flood float64) {
+	s.Helper()
+	read := func() (bytes []uint64) {
+		all, err := linux.NewCounters(s.htb).Read(context.Background())
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, v := range s.vifs {
+			c := all[v.Device].Tx
+			if d == sluice.Rx {
+				c = all[v.Device].Rx
+			}
+			bytes = append(bytes, c.Bytes)
+		}
+		return bytes
+	}
+	time.Sleep(700 * time.Millisecond) // until TCP has settled
+	before, sent, begin := read(), s.sent.Load(), time.Now()
+	time.Sleep(span)
+	after, took := read(), time.Since(begin).Seconds()
+	for i := range after {
+		passed = append(passed, float64(after[i]-before[i])*8/took)
+	}
+	return passed, float64(s.sent.Load()-sent) * 8 / took
+}
+
+// TestShares holds the kernel against the oracle, in both directions: one TCP
+// flow, eight, and a flood of UDP at twice the link. TCP wants all it can get;
+// the flood, what it managed to send on a machine that may be busy.
+func TestShares(t *testing.T) {
+	const (
+		link  = 200 * sluice.Mbit
+		slack = 0.1 // of what the oracle says; the benchmark measures closer, over longer
+	)
+	for _, c := range []struct {
+		name string
+		vifs [3]sluice.Allocation
+	}{
+		{"1 to 50", [3]sluice.Allocation{{Weight: 50}, {Weight: 50}, {Weight: 1}}},
+		{"guarantees of all", [3]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {Guarantee: 40 * sluice.Mbit}, {Guarantee: 40 * sluice.Mbit}}},
+		{"a guarantee", [3]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {}, {}}},
+		{"weights 1 to 2 to 4", [3]sluice.Allocation{{Weight: 100}, {Weight: 200}, {Weight: 400}}},
+		{"the flood is least", [3]sluice.Allocation{{Weight: 400}, {Weight: 200}, {Weight: 100}}},
+		{"guarantees and weights", [3]sluice.Allocation{{Weight: 100, Guarantee: 60 * sluice.Mbit}, {Weight: 200, Guarantee: 20 * sluice.Mbit}, {Weight: 400, Guarantee: 20 * sluice.Mbit}}},
+		{"limits", [3]sluice.Allocation{{}, {Limit: 30 * sluice.Mbit}, {Limit: 50 * sluice.Mbit, Weight: 1000}}},
+		{"small weights", [3]sluice.Allocation{{Weight: 1}, {Weight: 2}, {Weight: 4}}},
+	} {
+		for _, d := range sluice.Directions {
+			t.Run(c.name+", "+string(d), func(t *testing.T) {
+				s := newSite(t, 3, link)
+				claims := make([]allocate.Claim, 3)
+				for i, a := range c.vifs {
+					if a.Limit == 0 {
+						a.Limit = sluice.Unlimited
+					}
+					if a.Weight == 0 {
+						a.Weight = sluice.DefaultWeight
+					}
+					s.apply(i, a)
+					claims[i] = allocate.Claim{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Demand: sluice.Unlimited, Group: allocate.Host}
+				}
+				s.load(0, d, 1, 0)
+				s.load(1, d, 8, 0)
+				s.load(2, d, 0, 2*link)
+				got, flood := s.measure(d, 1500*time.Millisecond)
+				claims[2].Demand = sluice.Rate(flood)
+				want, err := allocate.Share(link, claims, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range want {
+					off := got[i]/float64(want[i]) - 1
+					t.Logf("vm%d: %.1f Mbit/s, the oracle says %.1f: %+.1f %%; the flood is of %.1f", i, got[i]/1e6, float64(want[i])/1e6, 100*off, flood/1e6)
+					if off < -slack || off > slack {
+						t.Errorf("vm%d is off by %+.1f %%", i, 100*off)
+					}
+				}
+			})
+		}
+	}
+}
