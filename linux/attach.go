@@ -118,7 +118,7 @@ func (h *HTB) fell(ctx context.Context, t tree, c handle) error {
 		return err
 	}
 	if now.stats.backlog > 0 {
-		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped, sluice.DefaultWeight)); err != nil {
+		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped, newScale(t.direction, nil, h.capacity.Get(t.direction)))); err != nil {
 			return err
 		}
 	}

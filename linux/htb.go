@@ -30,7 +30,7 @@ type HTB struct {
 	used     map[uint16]bool               // minors of leaves
 	shaped   map[int]handle                // class by the device's index
 	set      map[uint16]sluice.Allocations // what each class enforces, by its minor
-	units    map[sluice.Direction]int      // of the quanta in force
+	scales   map[sluice.Direction]scale    // of the quanta in force
 }
 
 // NewHTB makes a driver. It changes nothing in the kernel before it is asked
@@ -46,7 +46,7 @@ func NewHTB(log *slog.Logger) (*HTB, error) {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's network devices cannot be reached", Err: err}
 	}
 	return &HTB{log: log, tc: tc, links: links, shaped: make(map[int]handle), set: make(map[uint16]sluice.Allocations),
-		units:    make(map[sluice.Direction]int),
+		scales:   make(map[sluice.Direction]scale),
 		capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}, nil
 }
 
@@ -114,7 +114,7 @@ func (h *HTB) putTrunks() error {
 			}
 		}
 	}
-	return nil
+	return h.tune()
 }
 
 // putQueue gives a class the queue that its rate needs: at most the link's.
@@ -123,21 +123,23 @@ func (h *HTB) putQueue(t tree, c handle, a sluice.Allocation) error {
 	return h.tc.putQueue(t.ifindex, c, queue(rate))
 }
 
+func (h *HTB) scale(d sluice.Direction) scale { return newScale(d, h.set, h.capacity.Get(d)) }
+
 // tune gives every class the quantum of its weight, where another's weight
-// has changed the unit. A class that a daemon before us left keeps its own
+// or the capacity has changed the scale. A class that a daemon before us left keeps its own
 // until its vif is applied.
 func (h *HTB) tune() error {
 	for d, t := range h.trees {
-		u := unit(d, h.set)
-		if u == h.units[d] {
+		s := h.scale(d)
+		if s == h.scales[d] {
 			continue
 		}
 		for minor, a := range h.set {
-			if err := h.put(t, classHandle(minor), trunkClass, leaf(a.Get(d), u)); err != nil {
+			if err := h.put(t, classHandle(minor), trunkClass, leaf(a.Get(d), s)); err != nil {
 				return err
 			}
 		}
-		h.units[d] = u
+		h.scales[d] = s
 	}
 	return nil
 }
@@ -217,7 +219,7 @@ func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err erro
 	})
 	h.set[minor] = want
 	for _, d := range sluice.Directions {
-		t, p := h.trees[d], leaf(want.Get(d), unit(d, h.set))
+		t, p := h.trees[d], leaf(want.Get(d), h.scale(d))
 		old, there, err := h.tc.class(t.ifindex, c)
 		if err != nil {
 			return err

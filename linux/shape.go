@@ -23,9 +23,9 @@ func bytesPerSecond(r sluice.Rate) uint64 {
 	return min(max(uint64(r)/8, 1), boundless)
 }
 
-// leaf is the class of an allocation, beside others whose quanta are of the unit.
-func leaf(a sluice.Allocation, unit int) params {
-	p := params{ceil: bytesPerSecond(a.Limit), quantum: quantum(a.Weight, unit), prio: 1}
+// leaf is the class of an allocation, beside others of the scale.
+func leaf(a sluice.Allocation, s scale) params {
+	p := params{ceil: bytesPerSecond(a.Limit), quantum: s.quantum(a.Weight), prio: 1}
 	p.rate = min(max(bytesPerSecond(a.Guarantee), floor), p.ceil)
 	if a.Priority > 0 {
 		p.prio = 0
@@ -40,26 +40,32 @@ func trunk(capacity sluice.Rate) params {
 	return params{rate: r, ceil: r, burst: burst(r), cburst: burst(r)}
 }
 
-// mostFrames is the largest quantum in frames: what one class may send before
-// it is the next one's turn.
-const mostFrames = 64
+// mostFrames is the largest quantum in frames. A class that has sent its own
+// waits while all others send theirs; were that 200 ms, TCP would take it for
+// a loss (RFC 6298 as Linux has it).
+const mostFrames = 16
 
-// unit is the weight whose quantum is one frame: the least of all, for HTB
-// sends a whole frame in any case, and less than one would not be heeded.
-// Below a 64th of the greatest weight all are alike, or the greatest would
-// keep the others waiting.
-func unit(d sluice.Direction, set map[uint16]sluice.Allocations) int {
+// scale makes quanta of weights: what classes send in one round of the spare
+// rate.
+type scale struct {
+	weight int // whose quantum is one frame
+	frame  int // bytes
+}
+
+// newScale gives the least of all weights one frame, for HTB sends a whole
+// one in any case, and less would not be heeded. Below a 16th of the greatest
+// weight all are alike, or the greatest would keep the others waiting. Frames
+// are what TCP makes at the link's rate, about a millisecond's worth.
+func newScale(d sluice.Direction, set map[uint16]sluice.Allocations, capacity sluice.Rate) scale {
 	least, most := sluice.MaxWeight, sluice.MinWeight
 	for _, a := range set {
 		least, most = min(least, a.Get(d).Weight), max(most, a.Get(d).Weight)
 	}
-	return max(least, (most+mostFrames-1)/mostFrames)
+	twoMS := bytesPerSecond(capacity) / 500
+	return scale{max(least, (most+mostFrames-1)/mostFrames), int(min(max(twoMS, 2*mtu), gsoFrame))}
 }
 
-// quantum is what a class sends in one round of the spare rate.
-func quantum(weight, unit int) uint32 {
-	return uint32(max(weight, unit) * gsoFrame / unit)
-}
+func (s scale) quantum(weight int) uint32 { return uint32(max(weight, s.weight) * s.frame / s.weight) }
 
 // burst is what a class may send at once after a pause. It has to bridge the
 // time by which the kernel's timers are late, or the class falls short of its
