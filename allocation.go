@@ -65,10 +65,13 @@ func (a Allocation) Check(d Direction, capacity Rate) error {
 	return nil
 }
 
-// Allocations are a vif's two directions.
+// Allocations are a vif's two directions, or a group's.
 type Allocations struct {
 	Tx Allocation `json:"tx"`
 	Rx Allocation `json:"rx"`
+	// Group is the group that a vif shares with: "" is none. A group's own is
+	// the one that it is in, or [HostGroup]; "" is that it does not exist.
+	Group string `json:"group,omitempty"`
 }
 
 // UnshapedBoth is the state of a vif that nobody has set anything for.
@@ -82,8 +85,13 @@ func (a Allocations) Get(d Direction) Allocation {
 	return a.Rx
 }
 
-// Check checks both directions; see [Allocation.Check].
+// Check checks both directions and the group's name; see [Allocation.Check].
 func (a Allocations) Check(capacity Capacity) error {
+	if a.Group != "" {
+		if err := CheckGroup(a.Group); err != nil {
+			return err
+		}
+	}
 	if err := a.Tx.Check(Tx, capacity.Tx); err != nil {
 		return err
 	}
@@ -92,10 +100,14 @@ func (a Allocations) Check(capacity Capacity) error {
 
 // String names what differs from [Unshaped]: "tx 10mbit, rx unlimited".
 func (a Allocations) String() string {
-	if a.Tx == a.Rx {
-		return a.Tx.String()
+	s := a.Tx.String()
+	if a.Tx != a.Rx {
+		s = fmt.Sprintf("tx %s, rx %s", a.Tx, a.Rx)
 	}
-	return fmt.Sprintf("tx %s, rx %s", a.Tx, a.Rx)
+	if a.Group != "" && a.Group != HostGroup {
+		s += " in group " + a.Group
+	}
+	return s
 }
 
 // String is the limit, followed by the guarantee, weight and priority where they are set.

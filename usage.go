@@ -42,6 +42,7 @@ type VIFStatus struct {
 	Source   Source          `json:"source"`
 	State    State           `json:"state"`
 	Revision uint64          `json:"revision"` // of its settings; for compare-and-set
+	Group    string          `json:"group,omitempty"`
 	Tx       DirectionStatus `json:"tx"`
 	Rx       DirectionStatus `json:"rx"`
 	Guest    *GuestReport    `json:"guest,omitempty"`

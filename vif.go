@@ -16,8 +16,11 @@ type VIF struct {
 
 // Key is the vif's identity for settings and journal. It belongs to the VM,
 // not to the device: it stays when the VM restarts and gets another tap or
-// domid. It has one slash, between the VM and the interface.
+// domid. It has one slash, between the VM and the interface; a group's has none.
 func (v VIF) Key() string {
+	if v.IsGroup() {
+		return v.VM
+	}
 	vm, nic := v.UUID, v.MAC
 	if vm == "" {
 		vm = v.VM
@@ -29,7 +32,13 @@ func (v VIF) Key() string {
 }
 
 // String names the vif as people do: "web vif 0".
-func (v VIF) String() string { return fmt.Sprintf("%s vif %d", v.VM, v.Index) }
+func (v VIF) String() string {
+	if v.IsGroup() {
+		name, _ := GroupOf(v.VM)
+		return "group " + name
+	}
+	return fmt.Sprintf("%s vif %d", v.VM, v.Index)
+}
 
 // State is the state of a vif's back-end: two of Xenbus's, by its numbers
 // (xen/include/public/io/xenbus.h).

@@ -10,7 +10,7 @@ import (
 	"sluice"
 )
 
-// promise is what a vif holds of the link, in one direction.
+// promise is what a vif or a group holds of what it is in, in one direction.
 type promise struct {
 	key  string
 	rate sluice.Rate
@@ -21,60 +21,108 @@ func raises(c sluice.Change) bool {
 	return c.To.Tx.Guarantee > c.From.Tx.Guarantee || c.To.Rx.Guarantee > c.From.Rx.Guarantee
 }
 
-// admit refuses a change that promises more than the link has. Whoever goes
-// on to begin the change holds c.admission.
+// admit refuses a change that promises more than there is: of the link, or of
+// a group's guarantee. Whoever goes on to begin the change holds c.admission.
 func (c *Control) admit(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change) error {
-	if !raises(change) {
+	if !raises(change) && !moves(vif, change) {
 		return nil
 	}
-	capacity := c.Capacity()
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
 		return err
 	}
+	within := level(change.To)
 	for _, d := range sluice.Directions {
-		asked, had := change.To.Get(d).Guarantee, change.From.Get(d).Guarantee
-		if seen.Lease.Change != 0 {
+		if err := c.covers(ctx, d, vif, nodes, change); err != nil {
+			return err
+		}
+		asked, had := change.To.Get(d).Guarantee, sluice.Rate(0)
+		if level(change.From) == within {
+			had = change.From.Get(d).Guarantee
+		}
+		if seen.Lease.Change != 0 && level(seen.Lease.Back) == within {
 			had = max(had, seen.Lease.Back.Get(d).Guarantee)
 		}
-		link := capacity.Get(d)
-		if asked <= had || link == sluice.Unlimited {
+		budget := c.budget(d, within, nodes)
+		if asked <= had || budget == sluice.Unlimited {
 			continue
 		}
-		promises, err := c.promises(ctx, d, nodes, change.Key)
+		promises, err := c.promises(ctx, d, nodes, change.Key, within)
 		if err != nil {
 			return err
 		}
-		if budget := c.budget(link); asked > budget-min(sum(promises), budget) {
-			return c.tooMuch(d, vif, asked, link, promises, change)
+		if asked > budget-min(sum(promises), budget) {
+			return c.tooMuch(d, vif, asked, budget, promises, change)
 		}
 	}
 	return nil
 }
 
-// budget is what of a link may be promised.
-func (c *Control) budget(link sluice.Rate) sluice.Rate {
+// covers refuses that a group's guarantee becomes less than its members'.
+func (c *Control) covers(ctx context.Context, d sluice.Direction, vif sluice.VIF, nodes map[string]Node, change sluice.Change) error {
+	to := change.To.Get(d).Guarantee
+	if !vif.IsGroup() || to >= change.From.Get(d).Guarantee {
+		return nil
+	}
+	name, _ := sluice.GroupOf(vif.Key())
+	promises, err := c.promises(ctx, d, nodes, "", name)
+	if err != nil {
+		return err
+	}
+	if total := sum(promises); to < total {
+		return &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
+			Message: fmt.Sprintf("%s guarantee %s for %s is less than the %s of its members: %s", d, to, vif, total, c.held(promises)),
+			Try:     fmt.Sprintf("at least %s, or lower theirs by %s first", total, total-to)}
+	}
+	return nil
+}
+
+// budget is what of a link or of a group's guarantee may be promised. Of a
+// group's that will come back it is the least that it may be.
+func (c *Control) budget(d sluice.Direction, group string, nodes map[string]Node) sluice.Rate {
+	if group == sluice.HostGroup {
+		return c.promisable(c.Capacity().Get(d))
+	}
+	n := nodes[sluice.GroupVIF(group).Key()]
+	rate := n.Value.Get(d).Guarantee
+	if n.Lease.Change != 0 {
+		rate = min(rate, n.Lease.Back.Get(d).Guarantee)
+	}
+	return rate
+}
+
+// promisable is a link less the reserve.
+func (c *Control) promisable(link sluice.Rate) sluice.Rate {
+	if link == sluice.Unlimited {
+		return link
+	}
 	return link - link/100*sluice.Rate(c.Reserve) - link%100*sluice.Rate(c.Reserve)/100
 }
 
-// promises are what all vifs but one hold, most first, whether their VMs run
-// or not: they hold also what they may go back to.
-func (c *Control) promises(ctx context.Context, d sluice.Direction, nodes map[string]Node, but string) ([]promise, error) {
+// promises are what all in a group but one hold of it, most first, whether
+// their VMs run or not: they hold also what they may go back to.
+func (c *Control) promises(ctx context.Context, d sluice.Direction, nodes map[string]Node, but, group string) ([]promise, error) {
 	var all []promise
 	for key, n := range nodes {
-		rate := n.Value.Get(d).Guarantee
-		if n.Lease.Change != 0 {
-			rate = max(rate, n.Lease.Back.Get(d).Guarantee)
-		}
 		if key == but {
 			continue
+		}
+		rate := sluice.Rate(0)
+		hold := func(a sluice.Allocations) {
+			if level(a) == group {
+				rate = max(rate, a.Get(d).Guarantee)
+			}
+		}
+		hold(n.Value)
+		if n.Lease.Change != 0 {
+			hold(n.Lease.Back)
 		}
 		if n.State == sluice.Reconfiguring {
 			change, err := c.Store.Change(ctx, n.Change)
 			if err != nil {
 				return nil, err
 			}
-			rate = max(rate, change.From.Get(d).Guarantee)
+			hold(change.From)
 		}
 		if rate > 0 {
 			all = append(all, promise{key, rate})
@@ -92,17 +140,24 @@ func sum(promises []promise) (total sluice.Rate) {
 }
 
 // tooMuch says what is free, who holds how much, and what would fit.
-func (c *Control) tooMuch(d sluice.Direction, vif sluice.VIF, asked, link sluice.Rate, promises []promise, change sluice.Change) error {
-	budget := c.budget(link)
-	free := budget - min(sum(promises), budget)
+func (c *Control) tooMuch(d sluice.Direction, vif sluice.VIF, asked, budget sluice.Rate, promises []promise, change sluice.Change) error {
+	held := sum(promises)
+	free := budget - min(held, budget)
+	within, link := level(change.To), c.Capacity().Get(d)
 	of := fmt.Sprintf("the link's %s", link)
-	if c.Reserve > 0 {
+	switch {
+	case within != sluice.HostGroup:
+		of = fmt.Sprintf("group %s's %s", within, budget)
+	case c.Reserve > 0:
 		of = fmt.Sprintf("%s, the link's %s less a reserve of %d %%", budget, link, c.Reserve)
 	}
 	e := &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
 		Message: fmt.Sprintf("%s guarantee %s for %s does not fit: %s is free of %s; %s", d, asked, vif, free, of, c.held(promises)),
 		Try:     fmt.Sprintf("a guarantee of at most %s", free)}
-	if free == 0 {
+	switch {
+	case within != sluice.HostGroup:
+		e.Try += fmt.Sprintf(", or one of at least %s for group %s first", held+asked, within)
+	case free == 0:
 		e.Try = fmt.Sprintf("lower another's guarantee by %s first", asked)
 	}
 	return e

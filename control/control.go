@@ -26,7 +26,8 @@ type Inventory interface {
 	Watch(ctx context.Context) <-chan struct{}
 }
 
-// Driver makes a kernel enforce allocations.
+// Driver makes a kernel enforce allocations, of vifs and of groups
+// ([sluice.VIF.IsGroup]). A group is applied before its members and the groups in it.
 type Driver interface {
 	// Apply makes the kernel enforce want on v and returns nil only when it
 	// has read the kernel back and found it there. On any error the kernel
@@ -102,9 +103,11 @@ type Patch struct {
 
 // Request asks for a change.
 type Request struct {
-	VM       string  // the VM's name or UUID
+	VM       string  // the VM's name or UUID, or a group's name after an @
 	VIF      int     // the index of its interface
 	Tx, Rx   *Patch  // nil: that direction stays as it is
+	Group    *string // if set, the group to be in from now on; [sluice.HostGroup] for none
+	Delete   bool    // the group ceases to be
 	Revision *uint64 // if set, the revision the asker saw; another one now is a Conflict
 	By       string  // who asks, for the journal
 	DryRun   bool    // check only; the answer is the change as it would be, with its Effect

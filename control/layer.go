@@ -105,6 +105,9 @@ func (l *layer) apply(ctx context.Context, vif sluice.VIF, want sluice.Allocatio
 	defer l.devices.lock(vif.Device)()
 	ctx, cancel := context.WithTimeout(ctx, l.ApplyWithin)
 	defer cancel()
+	if vif.IsGroup() {
+		return l.Driver.Apply(ctx, vif, want)
+	}
 	if old, ok := l.boundTo(vif.Device); ok && old.Key() != vif.Key() {
 		if err := l.Driver.Release(ctx, old); err != nil {
 			return err
@@ -117,7 +120,7 @@ func (l *layer) apply(ctx context.Context, vif sluice.VIF, want sluice.Allocatio
 // restore makes sure that a change that failed left nothing behind. Drivers
 // promise so, but a crash may have come between their steps.
 func (l *layer) restore(ctx context.Context, vif sluice.VIF, from sluice.Allocations) error {
-	if from != sluice.UnshapedBoth || l.sharing() {
+	if from != sluice.UnshapedBoth || l.sharing() || vif.IsGroup() {
 		return l.apply(ctx, vif, from)
 	}
 	defer l.devices.lock(vif.Device)()

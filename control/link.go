@@ -15,7 +15,7 @@ func (c *Control) Link(ctx context.Context) (sluice.Link, error) {
 		return link, err
 	}
 	for d, to := range map[sluice.Direction]*sluice.Rate{sluice.Tx: &link.Promised.Tx, sluice.Rx: &link.Promised.Rx} {
-		promises, err := c.promises(ctx, d, nodes, "")
+		promises, err := c.promises(ctx, d, nodes, "", sluice.HostGroup)
 		if err != nil {
 			return link, err
 		}
@@ -44,20 +44,20 @@ func (c *Control) SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.L
 			return sluice.Link{}, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("a %s capacity of %s carries nothing", d, link),
 				Unchanged: keeps, Try: fmt.Sprintf("at least %s", sluice.MinLimit)}
 		}
-		promises, err := c.promises(ctx, d, nodes, "")
+		promises, err := c.promises(ctx, d, nodes, "", sluice.HostGroup)
 		if err != nil {
 			return sluice.Link{}, err
 		}
 		// A link may grow, even where it is still too small for what an older
 		// one was promised.
-		if total := sum(promises); link < old.Get(d) && link != sluice.Unlimited && total > c.budget(link) {
+		if total := sum(promises); link < old.Get(d) && link != sluice.Unlimited && total > c.promisable(link) {
 			of := ""
 			if c.Reserve > 0 {
 				of = fmt.Sprintf(" less a reserve of %d %%", c.Reserve)
 			}
 			return sluice.Link{}, &sluice.Error{Code: sluice.Refused, Unchanged: keeps,
 				Message: fmt.Sprintf("a %s capacity of %s%s is less than the %s promised: %s", d, link, of, total, c.held(promises)),
-				Try:     fmt.Sprintf("at least %s, or lower guarantees by %s first", c.least(total), total-c.budget(link))}
+				Try:     fmt.Sprintf("at least %s, or lower guarantees by %s first", c.least(total), total-c.promisable(link))}
 		}
 	}
 	if err := c.PutCapacity(ctx, to); err != nil {
@@ -73,8 +73,8 @@ func (c *Control) SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.L
 // least is the smallest capacity of which so much may be promised.
 func (c *Control) least(promised sluice.Rate) sluice.Rate {
 	least := promised / sluice.Rate(100-c.Reserve) * 100
-	for c.budget(least) < promised {
-		least += max((promised-c.budget(least))/2, 1)
+	for c.promisable(least) < promised {
+		least += max((promised-c.promisable(least))/2, 1)
 	}
 	return least
 }

@@ -13,6 +13,9 @@ import (
 // NotFound, or Refused where the name is that of several VMs, and says what
 // there is instead.
 func locate(vifs []sluice.VIF, vm string, index int) (sluice.VIF, error) {
+	if name, ok := sluice.GroupOf(vm); ok {
+		return sluice.GroupVIF(name), sluice.CheckGroup(name)
+	}
 	var (
 		vms  []string // what the VMs called so are, by the first half of their keys
 		its  []sluice.VIF
@@ -49,8 +52,11 @@ func locate(vifs []sluice.VIF, vm string, index int) (sluice.VIF, error) {
 	return hits[0], nil
 }
 
-// find finds the vif with that key.
+// find finds the vif with that key. A group is there at any time.
 func find(vifs []sluice.VIF, key string) (sluice.VIF, bool) {
+	if name, ok := sluice.GroupOf(key); ok {
+		return sluice.GroupVIF(name), true
+	}
 	i := slices.IndexFunc(vifs, func(v sluice.VIF) bool { return v.Key() == key })
 	if i < 0 {
 		return sluice.VIF{}, false

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 
 	"sluice"
 	"sluice/allocate"
@@ -25,12 +26,7 @@ func (c *Control) rehearse(ctx context.Context, vif sluice.VIF, seen Node, chang
 	}
 	demands := c.Demand()
 	for _, d := range sluice.Directions {
-		err := effect(d, c.Capacity().Get(d), change, func(key string) sluice.Allocation {
-			if n, ok := nodes[key]; ok {
-				return n.Value.Get(d)
-			}
-			return sluice.Unshaped
-		}, func(key string) (sluice.Rate, bool) {
+		err := effect(d, c.Capacity().Get(d), change, nodes, func(key string) (sluice.Rate, bool) {
 			r, known := demands[key]
 			return r.Get(d), known
 		})
@@ -44,27 +40,48 @@ func (c *Control) rehearse(ctx context.Context, vif sluice.VIF, seen Node, chang
 // effect fills in one direction of the change's effect: what all get before
 // and after if they want all they can get, and if they want what they do now.
 func effect(d sluice.Direction, capacity sluice.Rate, change sluice.Change,
-	value func(key string) sluice.Allocation, demand func(key string) (sluice.Rate, bool)) error {
+	nodes map[string]Node, demand func(key string) (sluice.Rate, bool)) error {
 	share := func(now, after bool) ([]sluice.Rate, error) {
+		value := func(key string) sluice.Allocations {
+			n, set := nodes[key]
+			switch {
+			case after && key == change.Key:
+				return change.To
+			case set:
+				return n.Value
+			}
+			return sluice.UnshapedBoth
+		}
+		var groups []allocate.Group
+		index := map[string]int{"": allocate.Host, sluice.HostGroup: allocate.Host}
+		keys := groupKeys(nodes)
+		if after && !slices.Contains(keys, change.Key) {
+			if _, ok := sluice.GroupOf(change.Key); ok {
+				keys = append(keys, change.Key)
+			}
+		}
+		for _, key := range keys {
+			g, of := value(key), value(key).Get(d)
+			name, _ := sluice.GroupOf(key)
+			index[name] = len(groups)
+			groups = append(groups, allocate.Group{Guarantee: of.Guarantee, Limit: of.Limit, Weight: of.Weight, Parent: index[g.Group]})
+		}
 		claims := make([]allocate.Claim, len(change.Effect))
 		for i, e := range change.Effect {
-			a := value(e.Key)
-			if after && e.Key == change.Key {
-				a = change.To.Get(d)
-			}
-			claims[i] = allocate.Claim{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Demand: sluice.Unlimited, Group: allocate.Host}
+			a := value(e.Key).Get(d)
+			claims[i] = allocate.Claim{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Demand: sluice.Unlimited, Group: index[value(e.Key).Group]}
 			if wants, known := demand(e.Key); now && known {
 				claims[i].Demand = wants
 			}
 		}
-		if capacity == sluice.Unlimited {
+		if capacity == sluice.Unlimited && len(groups) == 0 {
 			grants := make([]sluice.Rate, len(claims))
 			for i, c := range claims {
 				grants[i] = min(c.Limit, c.Demand)
 			}
 			return grants, nil
 		}
-		return allocate.Share(capacity, claims, nil)
+		return allocate.Share(capacity, claims, groups)
 	}
 	var shares [4][]sluice.Rate
 	for i := range shares {

@@ -45,6 +45,17 @@ func (c *Control) Run(ctx context.Context) error {
 			t.Stop()
 		}
 	}()
+	// Members are applied into their groups.
+	nodes, err := c.Store.Nodes(working)
+	if err != nil {
+		return err
+	}
+	for _, key := range groupKeys(nodes) {
+		if err := c.layer.settle(working, key); err != nil {
+			c.Log.Warn("a group is not in order yet", "group", key, "error", err)
+			queue.wake(job{key: key})
+		}
+	}
 	present := c.follow(queue, nil)
 	var sweep <-chan time.Time
 	sharing := false
@@ -121,7 +132,7 @@ func (c *Control) wakeUnset(q *queue, present map[string]sluice.VIF) {
 }
 
 // sharing says whether vifs stand against each other: the link's capacity is
-// known, and somebody has a guarantee, a weight or a priority. Then also the
+// known, and somebody has a guarantee, a weight, a priority or a group. Then also the
 // vifs that nobody set are in the tree, with the default weight and no limit,
 // or they would take what was promised. Otherwise nobody unasked is shaped.
 func (c *Control) sharing() bool {
@@ -135,7 +146,7 @@ func (c *Control) sharing() bool {
 		for _, n := range c.nodes {
 			a := n.Value.Get(d)
 			a.Limit = sluice.Unlimited
-			if a != sluice.Unshaped {
+			if a != sluice.Unshaped || n.Value.Group != "" {
 				return true
 			}
 		}

@@ -82,7 +82,7 @@ func New(o Options) *Control {
 // have not answered in time and the change goes on without its asker.
 func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 	asked := time.Now().UTC()
-	if r.Tx.empty() && r.Rx.empty() {
+	if r.Tx.empty() && r.Rx.empty() && r.Group == nil && !r.Delete {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Invalid, Message: "the request sets nothing", Try: "a limit, guarantee, weight or priority for tx or rx"}
 	}
 	vif, err := locate(c.Inventory.VIFs(), r.VM, r.VIF)
@@ -97,7 +97,10 @@ func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 	if r.Revision != nil && *r.Revision != seen.Revision {
 		return sluice.Change{}, c.conflict(ctx, vif)
 	}
-	to := sluice.Allocations{Tx: r.Tx.on(seen.Value.Tx), Rx: r.Rx.on(seen.Value.Rx)}
+	to, err := r.to(vif, seen.Value)
+	if err != nil {
+		return sluice.Change{}, err
+	}
 	change := sluice.Change{By: r.By, At: asked, From: seen.Value, To: to}
 	if err := r.lease(&change, seen); err != nil {
 		return sluice.Change{}, err
@@ -133,7 +136,11 @@ func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change
 	if old.From.Rx != old.To.Rx {
 		to.Rx = old.From.Rx
 	}
-	if old.From.Tx != old.To.Tx && seen.Value.Tx != old.To.Tx || old.From.Rx != old.To.Rx && seen.Value.Rx != old.To.Rx {
+	if old.From.Group != old.To.Group {
+		to.Group = old.From.Group
+	}
+	if old.From.Tx != old.To.Tx && seen.Value.Tx != old.To.Tx || old.From.Rx != old.To.Rx && seen.Value.Rx != old.To.Rx ||
+		old.From.Group != old.To.Group && seen.Value.Group != old.To.Group {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Conflict,
 			Message:   fmt.Sprintf("%s was set anew since change %d, lastly by %s", vif, id, c.last(ctx, seen)),
 			Unchanged: keeps(vif, seen.Value),
@@ -161,7 +168,7 @@ func (c *Control) carry(ctx context.Context, vif sluice.VIF, seen Node, change s
 // begin checks a change and writes it into the store, which wakes the driver
 // layer. An error comes with a change of ID 0 unless the change may have begun.
 func (c *Control) begin(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change) (sluice.Change, error) {
-	if raises(change) {
+	if raises(change) || moves(vif, change) {
 		c.admission.Lock()
 		defer c.admission.Unlock()
 	}
@@ -192,6 +199,9 @@ func (c *Control) check(ctx context.Context, vif sluice.VIF, seen Node, change s
 		return sluice.Change{}, c.conflict(ctx, vif)
 	}
 	if err := c.sensible(vif, change); err != nil {
+		return sluice.Change{}, err
+	}
+	if err := c.grouped(ctx, vif, change); err != nil {
 		return sluice.Change{}, err
 	}
 	if err := c.admit(ctx, vif, seen, change); err != nil {

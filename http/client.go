@@ -60,6 +60,11 @@ func (c *Client) Confirm(ctx context.Context, id uint64) (sluice.Change, error) 
 	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/confirm", id), nil)
 }
 
+// Groups returns all groups.
+func (c *Client) Groups(ctx context.Context) ([]sluice.GroupStatus, error) {
+	return call[[]sluice.GroupStatus](ctx, c, "GET", "/v1/groups", nil)
+}
+
 // Link returns what the host's link carries.
 func (c *Client) Link(ctx context.Context) (sluice.Link, error) {
 	return call[sluice.Link](ctx, c, "GET", "/v1/capacity", nil)

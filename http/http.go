@@ -26,6 +26,8 @@ type Control interface {
 	Undo(ctx context.Context, id uint64, by string) (sluice.Change, error)
 	// Confirm makes change id last, which would come back by itself.
 	Confirm(ctx context.Context, id uint64, by string) (sluice.Change, error)
+	// Groups are all groups by name, without usage.
+	Groups(ctx context.Context) ([]sluice.GroupStatus, error)
 	// Link is what the host's link carries, and what of it is promised.
 	Link(ctx context.Context) (sluice.Link, error)
 	// SetCapacity changes what it carries; it refuses less than is promised.
@@ -56,10 +58,12 @@ type Doctor interface {
 // ChangeRequest is the body of POST /v1/changes. What is absent or null stays
 // as it is.
 type ChangeRequest struct {
-	VM       string         `json:"vm" doc:"The VM's name or UUID"`
-	VIF      int            `json:"vif" minimum:"0" doc:"The index of its interface"`
+	VM       string         `json:"vm" doc:"The VM's name or UUID; or a group's name after an @, and no vif"`
+	VIF      int            `json:"vif,omitempty" minimum:"0" doc:"The index of its interface"`
 	Tx       *control.Patch `json:"tx,omitempty" doc:"What changes of what the VM sends"`
 	Rx       *control.Patch `json:"rx,omitempty" doc:"What changes of what the VM receives"`
+	Group    *string        `json:"group,omitempty" doc:"The group that it is in from now on; host for none"`
+	Delete   bool           `json:"delete,omitempty" doc:"The group, which has no members any more, ceases to be"`
 	Revision *uint64        `json:"revision,omitempty" doc:"The revision the asker saw; refused as a conflict if another holds now"`
 	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is the change as it would be, with what every vif would get"`
 	ForS     int            `json:"for_s,omitempty" minimum:"1" doc:"Seconds after which the change comes back by itself"`

@@ -46,6 +46,10 @@ func (h *host) Set(_ context.Context, r control.Request) (sluice.Change, error) 
 	return sluice.Change{ID: 1, VM: r.VM, VIF: r.VIF, By: r.By, From: sluice.UnshapedBoth, To: sluice.UnshapedBoth, Result: sluice.Done, Verified: true}, nil
 }
 
+func (h *host) Groups(context.Context) ([]sluice.GroupStatus, error) {
+	return []sluice.GroupStatus{{Name: "gold", Parent: sluice.HostGroup}, {Name: "inner", Parent: "gold"}}, nil
+}
+
 func (h *host) Link(context.Context) (sluice.Link, error) {
 	return sluice.Link{Capacity: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Unlimited}, Reserve: 25}, h.err
 }

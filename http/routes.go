@@ -58,6 +58,7 @@ func (s *Server) routes(live *events, meters *meters) ([]route, error) {
 		{"GET", "/v1/changes/{id}", reading, "One change and all that became of it", nil, nil, sluice.Change{}, s.change, nil},
 		{"POST", "/v1/changes/{id}/undo", writing, "Take a change back; answers with the change that did", nil, nil, sluice.Change{}, s.undo, nil},
 		{"POST", "/v1/changes/{id}/confirm", writing, "Keep a change that would come back by itself", nil, nil, sluice.Change{}, s.confirm, nil},
+		{"GET", "/v1/groups", reading, "All groups, what each has and what its members use together", nil, nil, []sluice.GroupStatus{}, s.groups, nil},
 		{"GET", "/v1/capacity", reading, "What the host's link carries, and what of it is promised", nil, nil, sluice.Link{}, s.link, nil},
 		{"POST", "/v1/capacity", writing, "Change what the link carries", nil, CapacityRequest{}, sluice.Link{}, s.setCapacity, nil},
 		{"GET", "/v1/recent", reading, "The recent past, for charts", []query{seconds}, nil, sluice.Recent{}, s.recent, nil},
@@ -102,7 +103,7 @@ func (s *Server) set(r *http.Request, by string) (any, error) {
 	// A change begun is finished, whether its asker waits for it or not.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
 	defer stop()
-	return s.Control.Set(ctx, control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx,
+	return s.Control.Set(ctx, control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx, Group: in.Group, Delete: in.Delete,
 		Revision: in.Revision, By: by, DryRun: in.DryRun, For: forSeconds(in.ForS), Confirm: forSeconds(in.ConfirmS)})
 }
 
@@ -128,6 +129,30 @@ func (s *Server) confirm(r *http.Request, by string) (any, error) {
 		return nil, err
 	}
 	return s.Control.Confirm(r.Context(), id, by)
+}
+
+// groups sums what members use, up to the outermost group.
+func (s *Server) groups(r *http.Request, _ string) (any, error) {
+	all, err := s.Control.Groups(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	index := make(map[string]*sluice.GroupStatus, len(all))
+	for i := range all {
+		index[all[i].Name] = &all[i]
+	}
+	for _, v := range s.Monitor.DataSet().VIFs {
+		g := index[v.Group]
+		for range sluice.MaxDepth {
+			if g == nil {
+				break
+			}
+			g.Tx.Usage, g.Rx.Usage = g.Tx.Usage+v.Tx.Usage, g.Rx.Usage+v.Rx.Usage
+			g.Tx.Demand, g.Rx.Demand = g.Tx.Demand+v.Tx.Demand, g.Rx.Demand+v.Rx.Demand
+			g = index[g.Parent]
+		}
+	}
+	return all, nil
 }
 
 func (s *Server) link(r *http.Request, _ string) (any, error) { return s.Control.Link(r.Context()) }

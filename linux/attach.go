@@ -70,8 +70,7 @@ func (h *HTB) detach(index int) error {
 // sweep removes the classes that no device's filter leads to, once what waits
 // in them is sent. h.mu is held.
 func (h *HTB) sweep(ctx context.Context) error {
-	trees := h.trees
-	if trees == nil {
+	if h.trees == nil {
 		return nil
 	}
 	links, err := h.links.LinkList()
@@ -86,29 +85,7 @@ func (h *HTB) sweep(ctx context.Context) error {
 		}
 		alive[on.class.minor()] = true
 	}
-	for _, t := range trees {
-		var idle []handle
-		err := h.tc.classes(t.ifindex, func(c class) {
-			if c.handle != trunkClass && !alive[c.handle.minor()] {
-				idle = append(idle, c.handle)
-			}
-		})
-		if err != nil {
-			return notApplied("the classes cannot be listed", err)
-		}
-		for _, c := range idle {
-			if err := h.fell(ctx, t, c); err != nil {
-				return notApplied(fmt.Sprintf("class %s cannot be removed", c), err)
-			}
-		}
-	}
-	for m := range h.used {
-		if !alive[m] {
-			delete(h.used, m)
-			delete(h.set, m)
-		}
-	}
-	return nil
+	return h.prune(ctx, alive)
 }
 
 // fell lets a class send what it still holds, at once, and removes it.
@@ -118,7 +95,7 @@ func (h *HTB) fell(ctx context.Context, t tree, c handle) error {
 		return err
 	}
 	if now.stats.backlog > 0 {
-		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped, newScale(t.direction, nil, h.capacity.Get(t.direction)))); err != nil {
+		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped, gsoFrame)); err != nil {
 			return err
 		}
 	}

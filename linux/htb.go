@@ -26,11 +26,12 @@ type HTB struct {
 
 	mu       sync.Mutex // one change of the trees at a time
 	capacity sluice.Capacity
-	trees    map[sluice.Direction]tree     // nil until the first vif is shaped
-	used     map[uint16]bool               // minors of leaves
-	shaped   map[int]handle                // class by the device's index
-	set      map[uint16]sluice.Allocations // what each class enforces, by its minor
-	scales   map[sluice.Direction]scale    // of the quanta in force
+	trees    map[sluice.Direction]tree              // nil until the first vif is shaped
+	used     map[uint16]bool                        // minors of leaves
+	shaped   map[int]handle                         // class by the device's index
+	set      map[uint16]sluice.Allocations          // what each class enforces, by its minor
+	tuned    map[sluice.Direction]map[uint16]uint32 // the quanta in force, by minor
+	groups   map[string]*group                      // by name
 }
 
 // NewHTB makes a driver. It changes nothing in the kernel before it is asked
@@ -46,7 +47,7 @@ func NewHTB(log *slog.Logger) (*HTB, error) {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's network devices cannot be reached", Err: err}
 	}
 	return &HTB{log: log, tc: tc, links: links, shaped: make(map[int]handle), set: make(map[uint16]sluice.Allocations),
-		scales:   make(map[sluice.Direction]scale),
+		tuned: make(map[sluice.Direction]map[uint16]uint32), groups: make(map[string]*group),
 		capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}, nil
 }
 
@@ -123,27 +124,6 @@ func (h *HTB) putQueue(t tree, c handle, a sluice.Allocation) error {
 	return h.tc.putQueue(t.ifindex, c, queue(rate))
 }
 
-func (h *HTB) scale(d sluice.Direction) scale { return newScale(d, h.set, h.capacity.Get(d)) }
-
-// tune gives every class the quantum of its weight, where another's weight
-// or the capacity has changed the scale. A class that a daemon before us left keeps its own
-// until its vif is applied.
-func (h *HTB) tune() error {
-	for d, t := range h.trees {
-		s := h.scale(d)
-		if s == h.scales[d] {
-			continue
-		}
-		for minor, a := range h.set {
-			if err := h.put(t, classHandle(minor), trunkClass, leaf(a.Get(d), s)); err != nil {
-				return err
-			}
-		}
-		h.scales[d] = s
-	}
-	return nil
-}
-
 // put makes a class what it should be, if it is not, and reads it back.
 func (h *HTB) put(t tree, c, parent handle, want params) error {
 	now, there, err := h.tc.class(t.ifindex, c)
@@ -165,6 +145,9 @@ func (h *HTB) put(t tree, c, parent handle, want params) error {
 func (h *HTB) Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if name, ok := sluice.GroupOf(v.Key()); ok {
+		return h.applyGroup(ctx, name, want)
+	}
 	index, err := h.find(v)
 	if err != nil {
 		return err
@@ -184,14 +167,14 @@ func (h *HTB) Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) 
 	if err := h.up(ctx); err != nil {
 		return h.failed(v, err)
 	}
-	if err := h.shape(index, on, want); err != nil {
+	if err := h.shape(ctx, index, on, want); err != nil {
 		return h.failed(v, err)
 	}
 	return nil
 }
 
 // shape brings both directions of a device in order, or puts back what was.
-func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err error) {
+func (h *HTB) shape(ctx context.Context, index int, on attachment, want sluice.Allocations) (err error) {
 	var undo []func() error
 	defer func() {
 		if err == nil {
@@ -201,25 +184,44 @@ func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err erro
 			err = errors.Join(err, undo[i]())
 		}
 	}()
-	minor := on.class.minor()
-	if minor == 0 {
-		if minor, err = h.free(); err != nil {
+	if err := h.grow(want.Group, on.class); err != nil {
+		return err
+	}
+	parent, c := h.branch(want.Group), on.class
+	stays, err := h.under(c, parent)
+	if err != nil {
+		return err
+	}
+	if !stays {
+		// HTB moves no class: the vif gets another, and leaves its own when
+		// its filters lead to the new one.
+		minor, err := h.free()
+		if err != nil {
 			return err
 		}
+		c = classHandle(minor)
 		h.used[minor] = true
 		undo = append(undo, func() error { delete(h.used, minor); return nil })
 	}
-	c := classHandle(minor)
+	minor, left := c.minor(), on.class
 	before, known := h.set[minor]
+	was, moved := h.set[left.minor()]
+	moved = moved && left != c
 	undo = append(undo, func() error {
 		if h.set[minor] = before; !known {
 			delete(h.set, minor)
 		}
-		return nil
+		if moved {
+			h.set[left.minor()] = was
+		}
+		return h.tune()
 	})
+	if moved {
+		delete(h.set, left.minor())
+	}
 	h.set[minor] = want
 	for _, d := range sluice.Directions {
-		t, p := h.trees[d], leaf(want.Get(d), h.scale(d))
+		t, p := h.trees[d], leaf(want.Get(d), h.quanta(d)[minor])
 		old, there, err := h.tc.class(t.ifindex, c)
 		if err != nil {
 			return err
@@ -228,9 +230,9 @@ func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err erro
 			if !there {
 				return h.tc.deleteClass(t.ifindex, c)
 			}
-			return h.tc.putClass(t.ifindex, c, trunkClass, old.params())
+			return h.tc.putClass(t.ifindex, c, parent, old.params())
 		})
-		if err := h.put(t, c, trunkClass, p); err != nil {
+		if err := h.put(t, c, parent, p); err != nil {
 			return err
 		}
 		if !there || !known || old.ceil != p.ceil {
@@ -248,18 +250,28 @@ func (h *HTB) shape(index int, on attachment, want sluice.Allocations) (err erro
 		undo = append(undo, func() error { return h.tc.deleteClsact(index) })
 	}
 	for _, d := range sluice.Directions {
-		if on.has[d] {
+		if on.has[d] && left == c {
 			continue
 		}
 		if err := h.tc.putFilter(index, d, c, h.trees[d].ifindex, made); err != nil {
 			return err
 		}
-		undo = append(undo, func() error { return h.tc.deleteFilter(index, d) })
+		undo = append(undo, func() error {
+			if on.has[d] {
+				return h.tc.putFilter(index, d, left, h.trees[d].ifindex, made)
+			}
+			return h.tc.deleteFilter(index, d)
+		})
 	}
 	if err := h.tune(); err != nil {
 		return err
 	}
 	h.shaped[index] = c
+	if left != 0 && left != c {
+		if err := h.sweep(ctx); err != nil {
+			h.log.Warn("a class that is not used any more stays until the next is removed", "class", left.String(), "error", err)
+		}
+	}
 	return nil
 }
 

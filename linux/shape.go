@@ -1,6 +1,10 @@
 package linux
 
-import "sluice"
+import (
+	"math"
+
+	"sluice"
+)
 
 // gsoFrame is the largest packet TCP segmentation offload makes.
 const gsoFrame = 64 << 10
@@ -23,13 +27,20 @@ func bytesPerSecond(r sluice.Rate) uint64 {
 	return min(max(uint64(r)/8, 1), boundless)
 }
 
-// leaf is the class of an allocation, beside others of the scale.
-func leaf(a sluice.Allocation, s scale) params {
-	p := params{ceil: bytesPerSecond(a.Limit), quantum: s.quantum(a.Weight), prio: 1}
-	p.rate = min(max(bytesPerSecond(a.Guarantee), floor), p.ceil)
+// leaf is the class of a vif's allocation.
+func leaf(a sluice.Allocation, quantum uint32) params {
+	p := inner(a)
+	p.quantum, p.prio = quantum, 1
 	if a.Priority > 0 {
 		p.prio = 0
 	}
+	return p
+}
+
+// inner is the class of a group's.
+func inner(a sluice.Allocation) params {
+	p := params{ceil: bytesPerSecond(a.Limit)}
+	p.rate = min(max(bytesPerSecond(a.Guarantee), floor), p.ceil)
 	p.burst, p.cburst = burst(p.rate), burst(p.ceil)
 	return p
 }
@@ -48,24 +59,27 @@ const mostFrames = 16
 // scale makes quanta of weights: what classes send in one round of the spare
 // rate.
 type scale struct {
-	weight int // whose quantum is one frame
-	frame  int // bytes
+	weight float64 // whose quantum is one frame
+	frame  float64 // bytes
 }
 
 // newScale gives the least of all weights one frame, for HTB sends a whole
 // one in any case, and less would not be heeded. Below a 16th of the greatest
 // weight all are alike, or the greatest would keep the others waiting. Frames
-// are what TCP makes at the link's rate, about a millisecond's worth.
-func newScale(d sluice.Direction, set map[uint16]sluice.Allocations, capacity sluice.Rate) scale {
-	least, most := sluice.MaxWeight, sluice.MinWeight
-	for _, a := range set {
-		least, most = min(least, a.Get(d).Weight), max(most, a.Get(d).Weight)
+// are what TCP makes at the link's rate: a millisecond's worth, or two.
+func newScale(weights map[uint16]float64, capacity sluice.Rate) scale {
+	s := scale{math.Inf(1), float64(min(max(bytesPerSecond(capacity)/500, 2*mtu), gsoFrame))}
+	most := 0.0
+	for _, w := range weights {
+		s.weight, most = min(s.weight, w), max(most, w)
 	}
-	twoMS := bytesPerSecond(capacity) / 500
-	return scale{max(least, (most+mostFrames-1)/mostFrames), int(min(max(twoMS, 2*mtu), gsoFrame))}
+	s.weight = max(s.weight, most/mostFrames)
+	return s
 }
 
-func (s scale) quantum(weight int) uint32 { return uint32(max(weight, s.weight) * s.frame / s.weight) }
+func (s scale) quantum(weight float64) uint32 {
+	return uint32(max(weight, s.weight) / s.weight * s.frame)
+}
 
 // burst is what a class may send at once after a pause. It has to bridge the
 // time by which the kernel's timers are late, or the class falls short of its

@@ -47,6 +47,9 @@ type Netback struct {
 
 // Apply implements control.Driver.
 func (n *Netback) Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) error {
+	if v.IsGroup() && n.Shaper != nil {
+		return n.Shaper.Apply(ctx, v, want) // a group has no ring to hold back
+	}
 	at, ok := n.Inventory.find(v.Key())
 	if !ok {
 		return gone(v)

@@ -83,6 +83,9 @@ func createdLimit(ctx context.Context, v xenstore.View, at Interface) (sluice.Ra
 
 // Begin implements [control.Store].
 func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) error {
+	if _, group := sluice.GroupOf(c.Key); group {
+		return s.Journal.Begin(ctx, c, seen) // xenstore has no place for it
+	}
 	at, ok := s.Inventory.find(c.Key)
 	if !ok {
 		return gone(sluice.VIF{VM: c.VM, Index: c.VIF})

@@ -38,7 +38,11 @@ func changesCommand(c *client) *cobra.Command {
 			return c.print(cmd.OutOrStdout(), changes, func(w io.Writer) {
 				fmt.Fprintln(w, "ID\tAT\tVM\tVIF\tFROM\tTO\tRESULT\tTOOK\tBY\t")
 				for _, x := range changes {
-					fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.At.Local().Format(time.DateTime), x.VM, x.VIF,
+					vif := strconv.Itoa(x.VIF)
+					if (sluice.VIF{VM: x.VM, Index: x.VIF}).IsGroup() {
+						vif = "group"
+					}
+					fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.At.Local().Format(time.DateTime), x.VM, vif,
 						x.From, x.To, x.Result, time.Duration(x.TookNS).Round(10*time.Microsecond), x.By, remark(x))
 				}
 			})

@@ -56,10 +56,31 @@ func showCommand(c *client) *cobra.Command {
 
 func (c *client) printVIFs(w io.Writer, vifs []sluice.VIFStatus) error {
 	return c.print(w, vifs, func(w io.Writer) {
-		fmt.Fprintln(w, "VM\tVIF\tDEVICE\tSOURCE\tSTATE\tTX\tLIMIT\tRX\tLIMIT\t")
+		promised, grouped := false, false // columns that most hosts have no use for
 		for _, v := range vifs {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.VM, v.Index, v.Device, v.Source, v.State,
-				short(v.Tx.Usage), v.Tx.Limit, short(v.Rx.Usage), v.Rx.Limit, v.Problem)
+			promised = promised || v.Tx.Guarantee > 0 || v.Rx.Guarantee > 0 || v.Tx.Weight != sluice.DefaultWeight || v.Rx.Weight != sluice.DefaultWeight
+			grouped = grouped || v.Group != ""
+		}
+		head := "TX\tLIMIT\tRX\tLIMIT\t"
+		if promised {
+			head = "TX\tLIMIT\tGUARANTEE\tWEIGHT\tRX\tLIMIT\tGUARANTEE\tWEIGHT\t"
+		}
+		if grouped {
+			head += "GROUP\t"
+		}
+		fmt.Fprintln(w, "VM\tVIF\tDEVICE\tSOURCE\tSTATE\t"+head)
+		for _, v := range vifs {
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t", v.VM, v.Index, v.Device, v.Source, v.State)
+			for _, d := range []sluice.DirectionStatus{v.Tx, v.Rx} {
+				fmt.Fprintf(w, "%s\t%s\t", short(d.Usage), d.Limit)
+				if promised {
+					fmt.Fprintf(w, "%s\t%d\t", short(d.Guarantee), d.Weight)
+				}
+			}
+			if grouped {
+				fmt.Fprintf(w, "%s\t", v.Group)
+			}
+			fmt.Fprintln(w, v.Problem)
 		}
 	})
 }

@@ -50,7 +50,7 @@ func command() *cobra.Command {
 		}
 		return nil
 	}
-	root.AddCommand(serveCommand(&c), listCommand(&c), showCommand(&c), topCommand(&c), historyCommand(&c), setCommand(&c), changesCommand(&c), undoCommand(&c), confirmCommand(&c), capacityCommand(&c), doctorCommand(&c), labCommand(&c))
+	root.AddCommand(serveCommand(&c), listCommand(&c), showCommand(&c), topCommand(&c), historyCommand(&c), setCommand(&c), changesCommand(&c), undoCommand(&c), confirmCommand(&c), groupCommand(&c), capacityCommand(&c), doctorCommand(&c), labCommand(&c))
 	return root
 }
 

@@ -280,7 +280,7 @@ func (c current) DataSet() sluice.DataSet {
 		if !ok || n.Revision <= v.Revision {
 			continue
 		}
-		v.State, v.Revision = n.State, n.Revision
+		v.State, v.Revision, v.Group = n.State, n.Revision, n.Value.Group
 		for _, side := range []struct {
 			to   *sluice.DirectionStatus
 			from sluice.Allocation

@@ -18,7 +18,7 @@ import (
 // direction": flags that take a value sometimes are nothing that flag
 // libraries know.
 func spellOut(args []string) []string {
-	at := slices.Index(args, "set")
+	at := slices.Index(args, "set") // of set, and of group set
 	if at < 0 {
 		return args
 	}
@@ -41,6 +41,7 @@ func spellOut(args []string) []string {
 // wish is what the flags of set say.
 type wish struct {
 	tx, rx, guarantee string
+	group             string
 	weight, priority  int
 	revision          uint64
 	dry               bool
@@ -53,7 +54,7 @@ func setCommand(c *client) *cobra.Command {
 		Use:   "set VM VIF [RATE]",
 		Short: "change what a vif may use, live",
 		Long: "Change what a vif may use, live. RATE is the limit of both directions, or of those named by --tx and --rx alone;\n" +
-			"each may have a rate of its own. Directions are the VM's: tx is what it sends. Rates: 10mbit, 1.5gbit, 10Mb/s, unlimited.",
+			"each may have a rate of its own, and RATE is the other's then. Directions are the VM's: tx is what it sends. Rates: 10mbit, 1.5gbit, 10Mb/s, unlimited.",
 		Example: "  sluice set web 0 100mbit\n  sluice set web 0 100mbit --tx\n  sluice set web 0 --tx 10mbit --rx 1gbit\n  sluice set web 0 unlimited\n" +
 			"  sluice set web 0 --guarantee 200mbit --dry-run\n  sluice set web 0 10mbit --for 10m\n  sluice set web 0 10mbit --confirm 60s",
 		Args: cobra.RangeArgs(2, 3),
@@ -69,38 +70,55 @@ func setCommand(c *client) *cobra.Command {
 			return c.printChange(cmd.OutOrStdout(), change, w.dry)
 		},
 	}
+	w.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&w.group, "group", "", "share in this group from now on; host for none")
+	f.IntVar(&w.priority, "priority", 0, "1: served before bulk, within the guarantee")
+	return cmd
+}
+
+// flags are those that a vif and a group have both.
+func (w *wish) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.tx, "tx", "", "what the VM sends: a rate, or nothing for RATE in this direction only")
 	f.StringVar(&w.rx, "rx", "", "what the VM receives: likewise")
 	f.StringVar(&w.guarantee, "guarantee", "", "what it gets whenever it wants it")
 	f.IntVar(&w.weight, "weight", 0, "its share of what is spare, 1 to 10000; 100 unless set")
-	f.IntVar(&w.priority, "priority", 0, "1: served before bulk, within the guarantee")
 	f.Uint64Var(&w.revision, "revision", 0, "refuse if the settings are not at this revision")
 	f.BoolVar(&w.dry, "dry-run", false, "change nothing, but say what every vif would get, before and after")
 	f.DurationVar(&w.length, "for", 0, "comes back by itself after so long: 10m, 2h")
 	f.DurationVar(&w.confirm, "confirm", 0, "comes back after so long unless you say sluice confirm ID")
-	return cmd
 }
 
 // request makes the daemon's words of the command line's.
 func (w wish) request(cmd *cobra.Command, args []string) (http.ChangeRequest, error) {
-	r := http.ChangeRequest{VM: args[0], DryRun: w.dry}
 	vif, err := strconv.Atoi(args[1])
 	if err != nil || vif < 0 {
-		return r, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not a vif's index", args[1]), Unchanged: "nothing was changed", Try: "0 for the VM's first interface"}
+		return http.ChangeRequest{}, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not a vif's index", args[1]), Unchanged: "nothing was changed", Try: "0 for the VM's first interface"}
 	}
-	r.VIF = vif
-	rate := ""
-	if len(args) == 3 {
-		rate = args[2]
+	r, err := w.values(cmd, args[2:])
+	r.VM, r.VIF = args[0], vif
+	if cmd.Flags().Changed("group") {
+		r.Group = &w.group
 	}
+	return r, err
+}
+
+// values are what is asked for, of whatever vif or group; args may have a RATE.
+func (w wish) values(cmd *cobra.Command, args []string) (r http.ChangeRequest, err error) {
+	r.DryRun = w.dry
+	rate := strings.Join(args, "")
 	given := cmd.Flags().Changed
+	// RATE is for both directions, for those named without a rate, or for the
+	// one that is left.
 	both := !given("tx") && !given("rx")
+	left := rate != "" && (w.tx == "") != (w.rx == "") && given("tx") != given("rx")
+	named := func(d string) bool { return both || left || given(d) }
 	if rate != "" && w.tx != "" && w.rx != "" {
 		return r, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%s has no direction left: --tx and --rx have rates of their own", rate), Unchanged: "nothing was changed"}
 	}
-	patch := func(named bool, own string) (*control.Patch, error) {
-		if !both && !named {
+	patch := func(d, own string) (*control.Patch, error) {
+		if !named(d) {
 			return nil, nil
 		}
 		p := &control.Patch{}
@@ -129,10 +147,10 @@ func (w wish) request(cmd *cobra.Command, args []string) (http.ChangeRequest, er
 		}
 		return p, nil
 	}
-	if r.Tx, err = patch(given("tx"), w.tx); err != nil {
+	if r.Tx, err = patch("tx", w.tx); err != nil {
 		return r, err
 	}
-	if r.Rx, err = patch(given("rx"), w.rx); err != nil {
+	if r.Rx, err = patch("rx", w.rx); err != nil {
 		return r, err
 	}
 	if given("revision") {

@@ -3,6 +3,7 @@ package xen_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os/exec"
 	"strconv"
 	"sync"
@@ -23,7 +24,15 @@ func TestAccuracy(t *testing.T) {
 		c := d.set(t, "vm1", 0, limit(rate), limit(rate))
 		t.Logf("%s: set and verified in %s", rate, time.Duration(c.TookNS))
 		for _, way := range sluice.Directions {
-			within(t, fmt.Sprintf("%s %s", way, rate), g.mustFlow(t, way, 4), rate, 3)
+			// The machine under all this may have been busy with something else.
+			tries, got := 3, 0.0
+			for ; tries > 0; tries-- {
+				if got = g.mustFlow(t, way, 4); math.Abs(got/(float64(rate)*payload)-1) <= .03 {
+					break
+				}
+				t.Logf("%s %s: %.2f %% of the ideal; once more", way, rate, 100*got/(float64(rate)*payload))
+			}
+			within(t, fmt.Sprintf("%s %s", way, rate), got, rate, 3)
 		}
 		must(t, fmt.Sprintf("xenstore-write %s/rate %d,50000", peer.backend(t, 0), uint64(rate)/8/20)) // as xl writes it
 		got := peer.mustFlow(t, sluice.Tx, 4)
@@ -115,7 +124,7 @@ func TestExperiment(t *testing.T) {
 	var waits [3]func() (report, error)
 	for i, g := range guests {
 		d.command(t, g.name, "0", "10mbit", "--rx", "unlimited")
-		waits[i] = g.stream(30, "-R")
+		waits[i] = g.stream(45, "-R")
 	}
 	usage := func(g *vm) sluice.Rate { // once a tick has seen the limit at work
 		t.Helper()

@@ -1,0 +1,179 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sluice"
+)
+
+// level is the name of the group that an allocation shares in.
+func level(a sluice.Allocations) string { return cmp.Or(a.Group, sluice.HostGroup) }
+
+// to is what the request makes of what is set now.
+func (r Request) to(vif sluice.VIF, now sluice.Allocations) (sluice.Allocations, error) {
+	invalid := func(message, try string) (sluice.Allocations, error) {
+		return now, &sluice.Error{Code: sluice.Invalid, Message: message, Unchanged: "nothing was changed", Try: try}
+	}
+	name, _ := sluice.GroupOf(vif.Key())
+	switch {
+	case r.Delete && !vif.IsGroup():
+		return invalid(fmt.Sprintf("%s is no group, and only groups are deleted", vif), "unlimited lifts a vif's limit")
+	case r.Delete && now.Group == "":
+		return now, noSuchGroup(name, nil)
+	case r.Delete:
+		return sluice.UnshapedBoth, nil
+	case name == sluice.HostGroup:
+		return invalid("host is the host itself, and no group to set", "sluice capacity changes what the host's link carries")
+	}
+	to := sluice.Allocations{Tx: r.Tx.on(now.Tx), Rx: r.Rx.on(now.Rx), Group: now.Group}
+	if r.Group != nil {
+		to.Group = *r.Group
+	}
+	switch {
+	case vif.IsGroup():
+		to.Group = cmp.Or(to.Group, now.Group, sluice.HostGroup)
+		if to.Tx.Priority != 0 || to.Rx.Priority != 0 {
+			return invalid("a group has no priority", "give it to the vifs in it")
+		}
+		if to.Group == name {
+			return invalid(fmt.Sprintf("%s cannot be in itself", vif), "another group, or host for none")
+		}
+	case to.Group == sluice.HostGroup:
+		to.Group = ""
+	}
+	return to, nil
+}
+
+// moves says whether a change can make what is promised not fit any more,
+// though it raises nothing.
+func moves(vif sluice.VIF, c sluice.Change) bool { return vif.IsGroup() || c.From.Group != c.To.Group }
+
+// grouped refuses a change after which groups made no sense: one that does
+// not exist or is in itself, too many inside one another, members without
+// their group. Whoever goes on to begin the change holds c.admission.
+func (c *Control) grouped(ctx context.Context, vif sluice.VIF, change sluice.Change) error {
+	if !moves(vif, change) {
+		return nil
+	}
+	nodes, err := c.Store.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	name, _ := sluice.GroupOf(vif.Key())
+	refuse := func(message, try string) error {
+		return &sluice.Error{Code: sluice.Refused, Message: message, Unchanged: keeps(vif, change.From), Try: try}
+	}
+	if vif.IsGroup() && change.From.Group != "" && change.From.Group != change.To.Group {
+		if members := c.members(nodes, name); len(members) > 0 {
+			return refuse(fmt.Sprintf("%s has members: %s", vif, few(members)), "put them elsewhere first: sluice set VM VIF --group host")
+		}
+	}
+	depth := 0
+	for at := change.To.Group; at != "" && at != sluice.HostGroup; depth++ {
+		n, ok := nodes[sluice.GroupVIF(at).Key()]
+		switch {
+		case !ok || n.Value.Group == "":
+			return noSuchGroup(at, nodes)
+		case at == name || depth > sluice.MaxDepth:
+			return refuse(fmt.Sprintf("%s would be inside itself", vif), "another group, or host for none")
+		}
+		at = n.Value.Group
+	}
+	if vif.IsGroup() {
+		depth++
+	}
+	if depth > sluice.MaxDepth {
+		return refuse(fmt.Sprintf("%s would be the %dth group inside one another, and the kernel has room for %d", vif, depth, sluice.MaxDepth),
+			"put it into an outer group")
+	}
+	return nil
+}
+
+// members are the vifs and groups that are in a group or may come back to it,
+// as people call them.
+func (c *Control) members(nodes map[string]Node, group string) []string {
+	vifs := c.Inventory.VIFs()
+	names := []string{}
+	for key, n := range nodes {
+		if n.Value.Group != group && (n.Lease.Change == 0 || n.Lease.Back.Group != group) {
+			continue
+		}
+		name := key + " (not here now)"
+		if v, present := find(vifs, key); present {
+			name = v.String()
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func noSuchGroup(name string, nodes map[string]Node) error {
+	e := &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no group %s", quote(name)), Unchanged: "nothing was changed",
+		Try: fmt.Sprintf("sluice group set %s RATE makes it", name)}
+	var all []string
+	for key, n := range nodes {
+		if g, ok := sluice.GroupOf(key); ok && n.Value.Group != "" {
+			all = append(all, g)
+		}
+	}
+	if len(all) > 0 {
+		slices.Sort(all)
+		e.Message += "; there are " + few(all)
+	}
+	return e
+}
+
+// few names at most eight.
+func few(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Groups are all groups by name, without usage.
+func (c *Control) Groups(ctx context.Context) ([]sluice.GroupStatus, error) {
+	nodes, err := c.Store.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []sluice.GroupStatus{}
+	for _, key := range groupKeys(nodes) {
+		n := nodes[key]
+		if n.Value.Group == "" {
+			continue // it is just being deleted
+		}
+		name, _ := sluice.GroupOf(key)
+		side := func(a sluice.Allocation) sluice.DirectionStatus {
+			return sluice.DirectionStatus{Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight}
+		}
+		all = append(all, sluice.GroupStatus{Name: name, Parent: n.Value.Group, State: n.State, Revision: n.Revision,
+			Tx: side(n.Value.Tx), Rx: side(n.Value.Rx), Members: c.members(nodes, name)})
+	}
+	slices.SortFunc(all, func(a, b sluice.GroupStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// groupKeys are the keys of all groups, each after the one that it is in.
+func groupKeys(nodes map[string]Node) []string {
+	depth := func(key string) (n int) {
+		for ; n <= sluice.MaxDepth && nodes[key].Value.Group != ""; n++ {
+			key = sluice.GroupVIF(nodes[key].Value.Group).Key()
+		}
+		return n
+	}
+	var keys []string
+	for key, n := range nodes {
+		if _, ok := sluice.GroupOf(key); ok && (n.Value.Group != "" || n.State == sluice.Reconfiguring) {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(cmp.Compare(depth(a), depth(b)), cmp.Compare(a, b)) })
+	return keys
+}

@@ -1,0 +1,256 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"sluice"
+)
+
+// group is one as the driver knows it. Its classes, of one minor in both
+// trees, exist while it has members.
+type group struct {
+	want  sluice.Allocations
+	minor uint16 // 0 without members
+}
+
+// applyGroup has the kernel enforce want on a group. h.mu is held.
+func (h *HTB) applyGroup(ctx context.Context, name string, want sluice.Allocations) error {
+	g := h.groups[name]
+	if g == nil {
+		g = &group{}
+		h.groups[name] = g
+	}
+	before := g.want
+	g.want = want
+	if g.minor == 0 {
+		if want.Group == "" {
+			delete(h.groups, name)
+		}
+		return nil
+	}
+	err := h.putGroup(g)
+	if err == nil {
+		err = h.tune()
+	}
+	if err == nil {
+		return nil
+	}
+	g.want = before
+	return notApplied(fmt.Sprintf("group %s cannot be shaped", name), errors.Join(err, h.putGroup(g), h.tune()))
+}
+
+// putGroup gives a group's classes what it should have.
+func (h *HTB) putGroup(g *group) error {
+	for d, t := range h.trees {
+		if err := h.put(t, classHandle(g.minor), h.branch(g.want.Group), inner(g.want.Get(d))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// branch is the class that the members of a group are under.
+func (h *HTB) branch(name string) handle {
+	if g := h.groups[name]; g != nil && g.minor != 0 {
+		return classHandle(g.minor)
+	}
+	return trunkClass
+}
+
+// grow makes the classes of a group, and of those that it is in, where they
+// are missing. A driver that starts takes over those that a leaf is under, if
+// they are nobody's.
+func (h *HTB) grow(name string, leaf handle) error {
+	var chain []*group // outermost first
+	for name != "" && name != sluice.HostGroup {
+		g := h.groups[name]
+		if g == nil || len(chain) > sluice.MaxDepth {
+			return fmt.Errorf("group %s is not known", name)
+		}
+		chain = append([]*group{g}, chain...)
+		name = g.want.Group
+	}
+	found, err := h.above(leaf)
+	if err != nil {
+		return err
+	}
+	adopt := len(found) == len(chain)
+	for i, g := range chain {
+		adopt = adopt && (g.minor == found[i] || g.minor == 0 && !h.taken(found[i]))
+	}
+	for i, g := range chain {
+		if g.minor != 0 {
+			continue
+		}
+		if adopt {
+			g.minor = found[i]
+		} else if g.minor, err = h.free(); err != nil {
+			return err
+		}
+		h.used[g.minor] = true
+		if err := h.putGroup(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// above are the minors of the classes between the trunk and a leaf, outermost
+// first, where both trees say the same.
+func (h *HTB) above(leaf handle) ([]uint16, error) {
+	var of [2][]uint16
+	if leaf == 0 {
+		return nil, nil
+	}
+	for i, d := range sluice.Directions {
+		for c := leaf; len(of[i]) <= sluice.MaxDepth; {
+			now, there, err := h.tc.class(h.trees[d].ifindex, c)
+			if err != nil || !there {
+				return nil, err
+			}
+			if c = now.parent; c == trunkClass || c.minor() == 0 {
+				break
+			}
+			of[i] = append([]uint16{c.minor()}, of[i]...)
+		}
+	}
+	if fmt.Sprint(of[0]) != fmt.Sprint(of[1]) {
+		return nil, nil
+	}
+	return of[0], nil
+}
+
+// under says whether a vif may keep its class: it has one, and neither tree
+// has it elsewhere than under the parent.
+func (h *HTB) under(leaf, parent handle) (bool, error) {
+	if leaf == 0 {
+		return false, nil
+	}
+	for _, t := range h.trees {
+		now, there, err := h.tc.class(t.ifindex, leaf)
+		if err != nil || there && now.parent != parent {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (h *HTB) taken(minor uint16) bool {
+	for _, g := range h.groups {
+		if g.minor == minor {
+			return true
+		}
+	}
+	return false
+}
+
+// prune removes the classes that no device's filter leads to and that have
+// nothing below them, once what waits in them is sent. h.mu is held.
+func (h *HTB) prune(ctx context.Context, alive map[uint16]bool) error {
+	for _, t := range h.trees {
+		parents := make(map[uint16]uint16)
+		if err := h.tc.classes(t.ifindex, func(c class) { parents[c.handle.minor()] = c.parent.minor() }); err != nil {
+			return notApplied("the classes cannot be listed", err)
+		}
+		kept := map[uint16]bool{trunkClass.minor(): true}
+		for m := range parents {
+			for at := m; alive[m] && at != 0 && !kept[at]; at = parents[at] {
+				kept[at] = true
+			}
+		}
+		for len(parents) > 0 {
+			above := make(map[uint16]bool)
+			for _, p := range parents {
+				above[p] = true
+			}
+			felled := false
+			for m := range parents {
+				if kept[m] || above[m] {
+					continue
+				}
+				if err := h.fell(ctx, t, classHandle(m)); err != nil {
+					return notApplied(fmt.Sprintf("class %s cannot be removed", classHandle(m)), err)
+				}
+				delete(parents, m)
+				felled = true
+			}
+			if !felled {
+				break
+			}
+		}
+		for m := range kept {
+			alive[m] = true
+		}
+	}
+	for m := range h.used {
+		if !alive[m] {
+			delete(h.used, m)
+			delete(h.set, m)
+		}
+	}
+	for name, g := range h.groups {
+		if g.minor != 0 && !alive[g.minor] {
+			if g.minor = 0; g.want.Group == "" {
+				delete(h.groups, name)
+			}
+		}
+	}
+	return nil
+}
+
+// quanta are what every leaf sends in one round of the spare rate of a
+// direction. HTB serves a group for as long as all in it may send, so its
+// weight is divided among its members.
+func (h *HTB) quanta(d sluice.Direction) map[uint16]uint32 {
+	var sums map[string]float64 // of the members' weights, by group
+	var counted map[string]bool // groups that are members themselves
+	up := func(name string, weight float64) {
+		for name != "" && name != sluice.HostGroup && h.groups[name] != nil {
+			sums[name] += weight
+			if counted[name] {
+				return
+			}
+			counted[name] = true
+			weight, name = float64(h.groups[name].want.Get(d).Weight), h.groups[name].want.Group
+		}
+	}
+	sums, counted = make(map[string]float64), make(map[string]bool)
+	for _, a := range h.set {
+		up(a.Group, float64(a.Get(d).Weight))
+	}
+	weights := make(map[uint16]float64, len(h.set))
+	for minor, a := range h.set {
+		w := float64(a.Get(d).Weight)
+		for name := a.Group; name != "" && name != sluice.HostGroup && h.groups[name] != nil; name = h.groups[name].want.Group {
+			w *= float64(h.groups[name].want.Get(d).Weight) / sums[name]
+		}
+		weights[minor] = w
+	}
+	s := newScale(weights, h.capacity.Get(d))
+	quanta := make(map[uint16]uint32, len(weights))
+	for minor, w := range weights {
+		quanta[minor] = s.quantum(w)
+	}
+	return quanta
+}
+
+// tune gives every leaf its quantum, where another's weight, a group's or the
+// capacity has changed it. A class that a daemon before us left keeps its own
+// until its vif is applied.
+func (h *HTB) tune() error {
+	for d, t := range h.trees {
+		quanta := h.quanta(d)
+		for minor, a := range h.set {
+			if h.tuned[d][minor] == quanta[minor] {
+				continue
+			}
+			if err := h.put(t, classHandle(minor), h.branch(a.Group), leaf(a.Get(d), quanta[minor])); err != nil {
+				return err
+			}
+		}
+		h.tuned[d] = quanta
+	}
+	return nil
+}

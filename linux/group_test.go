@@ -1,0 +1,125 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"sluice"
+)
+
+func grouped(group string, limit sluice.Rate) sluice.Allocations {
+	a := sluice.UnshapedBoth
+	a.Group, a.Tx.Limit, a.Rx.Limit = group, limit, limit
+	return a
+}
+
+func (b *bench) must(v sluice.VIF, want sluice.Allocations) {
+	b.Helper()
+	if err := b.htb.Apply(context.Background(), v, want); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// above are the classes over the vif's own, outermost first.
+func (b *bench) above(index int) []uint16 {
+	b.Helper()
+	on, err := b.htb.attached(index)
+	if err != nil || on.class == 0 {
+		b.Fatal(on, err)
+	}
+	found, err := b.htb.above(on.class)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return found
+}
+
+func (b *bench) classes() (n int) {
+	b.Helper()
+	for _, t := range b.htb.trees {
+		if err := b.htb.tc.classes(t.ifindex, func(class) { n++ }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return n
+}
+
+// TestGroups puts a vif into groups, in one another, and out again, under
+// load that loses nothing; a new driver takes them over as they are.
+func TestGroups(t *testing.T) {
+	b := newBench(t)
+	index, err := b.htb.find(b.vif)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gold, inner := sluice.GroupVIF("gold"), sluice.GroupVIF("inner")
+	b.must(gold, grouped(sluice.HostGroup, 30*sluice.Mbit))
+	b.must(inner, grouped("gold", 20*sluice.Mbit))
+	b.must(b.vif, grouped("", sluice.Unlimited)) // the capacity is not known, so this is nothing
+	b.apply(100*sluice.Mbit, 100*sluice.Mbit)
+	before := b.classes()
+
+	b.must(b.vif, grouped("inner", 100*sluice.Mbit))
+	b.within("tx in a group", b.flow(b.vm, b.host, "192.0.2.1"), 20e6*0.957)
+	b.within("rx in a group", b.flow(b.host, b.vm, "192.0.2.2"), 20e6*0.957)
+	chain := b.above(index)
+	if len(chain) != 2 {
+		t.Fatalf("above the vif are %v\n%s", chain, b.run("tc", "class", "show", "dev", "sluice-tx"))
+	}
+	if got := b.classes(); got != before+4 {
+		t.Errorf("%d classes, before %d: the old one has stayed", got, before)
+	}
+	b.must(inner, grouped("gold", 10*sluice.Mbit))
+	b.within("after the group's change", b.flow(b.vm, b.host, "192.0.2.1"), 10e6*0.957)
+
+	// A new driver, told in the same order, changes nothing.
+	show := func() string {
+		return b.run("tc", "class", "show", "dev", "sluice-tx") + b.run("tc", "filter", "show", "dev", "vif0", "ingress")
+	}
+	was := show()
+	b.start()
+	b.must(gold, grouped(sluice.HostGroup, 30*sluice.Mbit))
+	b.must(inner, grouped("gold", 10*sluice.Mbit))
+	b.must(b.vif, grouped("inner", 100*sluice.Mbit))
+	if now := show(); now != was {
+		t.Errorf("the new driver changed the kernel:\n%s\nwas:\n%s", now, was)
+	}
+	if got := b.above(index); fmt.Sprint(got) != fmt.Sprint(chain) {
+		t.Errorf("above the vif are %v, were %v", got, chain)
+	}
+
+	b.must(b.vif, grouped("gold", 100*sluice.Mbit))
+	b.within("in the outer group", b.flow(b.vm, b.host, "192.0.2.1"), 30e6*0.957)
+	b.must(b.vif, grouped("", 40*sluice.Mbit))
+	b.within("out of groups", b.flow(b.vm, b.host, "192.0.2.1"), 40e6*0.957)
+	if got := b.classes(); got != before {
+		t.Errorf("%d classes are left, want %d", got, before)
+	}
+	if err := b.htb.Apply(context.Background(), b.vif, grouped("nobody", sluice.Mbit)); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("a group that is not known: %v", err)
+	}
+	b.within("after that", b.flow(b.vm, b.host, "192.0.2.1"), 40e6*0.957)
+}
+
+// TestQuanta divides a group's weight among its members.
+func TestQuanta(t *testing.T) {
+	weighted := func(group string, w int) sluice.Allocations {
+		a := sluice.Allocation{Limit: sluice.Unlimited, Weight: w}
+		return sluice.Allocations{Tx: a, Rx: a, Group: group}
+	}
+	h := &HTB{capacity: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit},
+		groups: map[string]*group{"gold": {want: weighted(sluice.HostGroup, 200)}, "inner": {want: weighted("gold", 100)}},
+		set: map[uint16]sluice.Allocations{
+			16: weighted("", 100),
+			32: weighted("gold", 300), 48: weighted("inner", 100), 64: weighted("inner", 100),
+		}}
+	got := h.quanta(sluice.Tx)
+	// gold's 200 are 150 for the vif and 50 for inner, whose two have 25 each.
+	for minor, want := range map[uint16]uint32{16: 4, 32: 6, 48: 1, 64: 1} {
+		if got[minor] != want*gsoFrame {
+			t.Errorf("class %d has a quantum of %d, want %d frames", minor, got[minor], want)
+		}
+	}
+}
