@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,9 +53,9 @@ func newSite(t *testing.T, n int, capacity sluice.Rate) *site {
 	return s
 }
 
-func (s *site) apply(i int, a sluice.Allocation) {
+func (s *site) apply(v sluice.VIF, a sluice.Allocation, group string) {
 	s.Helper()
-	if err := s.htb.Apply(context.Background(), s.vifs[i], sluice.Allocations{Tx: a, Rx: a}); err != nil {
+	if err := s.htb.Apply(context.Background(), v, sluice.Allocations{Tx: a, Rx: a, Group: group}); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -164,32 +165,48 @@ func TestShares(t *testing.T) {
 		span  = 1500 * time.Millisecond
 		round = 64 << 10 * 8 / 1.5 // bit/s: one turn more or less within the span
 	)
+	// Two groups, and which of them each vif is in.
+	type groups struct {
+		of [2]sluice.Allocation
+		in [3]string
+	}
+	names := map[string]int{"": allocate.Host, "a": 0, "b": 1}
 	for _, c := range []struct {
-		name string
-		vifs [3]sluice.Allocation
+		name   string
+		vifs   [3]sluice.Allocation
+		groups groups
 	}{
-		{"1 to 16", [3]sluice.Allocation{{Weight: 16}, {Weight: 16}, {Weight: 1}}},
-		{"guarantees of all", [3]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {Guarantee: 40 * sluice.Mbit}, {Guarantee: 40 * sluice.Mbit}}},
-		{"a guarantee", [3]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {}, {}}},
-		{"weights 1 to 2 to 4", [3]sluice.Allocation{{Weight: 100}, {Weight: 200}, {Weight: 400}}},
-		{"the flood is least", [3]sluice.Allocation{{Weight: 400}, {Weight: 200}, {Weight: 100}}},
-		{"guarantees and weights", [3]sluice.Allocation{{Weight: 100, Guarantee: 60 * sluice.Mbit}, {Weight: 200, Guarantee: 20 * sluice.Mbit}, {Weight: 400, Guarantee: 20 * sluice.Mbit}}},
-		{"limits", [3]sluice.Allocation{{}, {Limit: 30 * sluice.Mbit}, {Limit: 50 * sluice.Mbit, Weight: 1000}}},
-		{"small weights", [3]sluice.Allocation{{Weight: 1}, {Weight: 2}, {Weight: 4}}},
+		{"1 to 16", [3]sluice.Allocation{{Weight: 16}, {Weight: 16}, {Weight: 1}}, groups{}},
+		{"guarantees of all", [3]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {Guarantee: 40 * sluice.Mbit}, {Guarantee: 40 * sluice.Mbit}}, groups{}},
+		{"a guarantee", [3]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {}, {}}, groups{}},
+		{"weights 1 to 2 to 4", [3]sluice.Allocation{{Weight: 100}, {Weight: 200}, {Weight: 400}}, groups{}},
+		{"the flood is least", [3]sluice.Allocation{{Weight: 400}, {Weight: 200}, {Weight: 100}}, groups{}},
+		{"guarantees and weights", [3]sluice.Allocation{{Weight: 100, Guarantee: 60 * sluice.Mbit}, {Weight: 200, Guarantee: 20 * sluice.Mbit}, {Weight: 400, Guarantee: 20 * sluice.Mbit}}, groups{}},
+		{"limits", [3]sluice.Allocation{{}, {Limit: 30 * sluice.Mbit}, {Limit: 50 * sluice.Mbit, Weight: 1000}}, groups{}},
+		{"groups by weight", [3]sluice.Allocation{}, groups{[2]sluice.Allocation{{Weight: 100}, {Weight: 300}}, [3]string{"a", "a", "b"}}},
+		{"a group's limit", [3]sluice.Allocation{{Weight: 300}, {}, {}}, groups{[2]sluice.Allocation{{Limit: 80 * sluice.Mbit}}, [3]string{"a", "a", ""}}},
+		{"groups' guarantees", [3]sluice.Allocation{{Guarantee: 40 * sluice.Mbit}, {}, {}},
+			groups{[2]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {Weight: 10}}, [3]string{"a", "a", "b"}}},
+		{"small weights", [3]sluice.Allocation{{Weight: 1}, {Weight: 2}, {Weight: 4}}, groups{}},
 	} {
 		for _, d := range sluice.Directions {
 			t.Run(c.name+", "+string(d), func(t *testing.T) {
 				s := newSite(t, 3, link)
 				claims := make([]allocate.Claim, 3)
+				whole := func(a sluice.Allocation) sluice.Allocation {
+					a.Limit, a.Weight = cmp.Or(a.Limit, sluice.Unlimited), cmp.Or(a.Weight, sluice.DefaultWeight)
+					return a
+				}
+				var over []allocate.Group
+				for i, a := range c.groups.of {
+					a = whole(a)
+					s.apply(sluice.GroupVIF(string(rune('a'+i))), a, sluice.HostGroup)
+					over = append(over, allocate.Group{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Parent: allocate.Host})
+				}
 				for i, a := range c.vifs {
-					if a.Limit == 0 {
-						a.Limit = sluice.Unlimited
-					}
-					if a.Weight == 0 {
-						a.Weight = sluice.DefaultWeight
-					}
-					s.apply(i, a)
-					claims[i] = allocate.Claim{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Demand: sluice.Unlimited, Group: allocate.Host}
+					a = whole(a)
+					s.apply(s.vifs[i], a, c.groups.in[i])
+					claims[i] = allocate.Claim{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Demand: sluice.Unlimited, Group: names[c.groups.in[i]]}
 				}
 				s.load(0, d, 1, 0)
 				s.load(1, d, 8, 0)
@@ -200,7 +217,7 @@ func TestShares(t *testing.T) {
 				for range 6 {
 					got, flood := s.look(d, span)
 					claims[2].Demand = sluice.Rate(flood)
-					want, err := allocate.Share(link, claims, nil)
+					want, err := allocate.Share(link, claims, over)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -95,7 +95,7 @@ func (h *HTB) fell(ctx context.Context, t tree, c handle) error {
 		return err
 	}
 	if now.stats.backlog > 0 {
-		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped, gsoFrame)); err != nil {
+		if err := h.tc.putClass(t.ifindex, c, now.parent, leaf(sluice.Unshaped, gsoFrame, 0)); err != nil {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ func (h *HTB) applyGroup(ctx context.Context, name string, want sluice.Allocatio
 // putGroup gives a group's classes what it should have.
 func (h *HTB) putGroup(g *group) error {
 	for d, t := range h.trees {
-		if err := h.put(t, classHandle(g.minor), h.branch(g.want.Group), inner(g.want.Get(d))); err != nil {
+		if err := h.put(t, classHandle(g.minor), h.branch(g.want.Group), inner(g.want.Get(d), h.rhythm(d).late)); err != nil {
 			return err
 		}
 	}
@@ -200,10 +200,15 @@ func (h *HTB) prune(ctx context.Context, alive map[uint16]bool) error {
 	return nil
 }
 
-// quanta are what every leaf sends in one round of the spare rate of a
-// direction. HTB serves a group for as long as all in it may send, so its
-// weight is divided among its members.
-func (h *HTB) quanta(d sluice.Direction) map[uint16]uint32 {
+// rhythm is how the leaves of a direction share the spare rate.
+type rhythm struct {
+	quanta map[uint16]uint32 // what each sends in a round, by minor
+	late   uint64            // how long one waits while the others do, in ms
+}
+
+// rhythm makes it of what is set. HTB serves a group for as long as all in it
+// may send, so its weight is divided among its members.
+func (h *HTB) rhythm(d sluice.Direction) rhythm {
 	var sums map[string]float64 // of the members' weights, by group
 	var counted map[string]bool // groups that are members themselves
 	up := func(name string, weight float64) {
@@ -229,11 +234,14 @@ func (h *HTB) quanta(d sluice.Direction) map[uint16]uint32 {
 		weights[minor] = w
 	}
 	s := newScale(weights, h.capacity.Get(d))
-	quanta := make(map[uint16]uint32, len(weights))
+	r := rhythm{quanta: make(map[uint16]uint32, len(weights))}
+	round := uint64(0)
 	for minor, w := range weights {
-		quanta[minor] = s.quantum(w)
+		r.quanta[minor] = s.quantum(w)
+		round += uint64(r.quanta[minor])
 	}
-	return quanta
+	r.late = lateness(round, bytesPerSecond(h.capacity.Get(d)))
+	return r
 }
 
 // tune gives every leaf its quantum, where another's weight, a group's or the
@@ -241,16 +249,24 @@ func (h *HTB) quanta(d sluice.Direction) map[uint16]uint32 {
 // until its vif is applied.
 func (h *HTB) tune() error {
 	for d, t := range h.trees {
-		quanta := h.quanta(d)
+		now, old := h.rhythm(d), h.tuned[d]
 		for minor, a := range h.set {
-			if h.tuned[d][minor] == quanta[minor] {
+			if old.late == now.late && old.quanta[minor] == now.quanta[minor] {
 				continue
 			}
-			if err := h.put(t, classHandle(minor), h.branch(a.Group), leaf(a.Get(d), quanta[minor])); err != nil {
+			if err := h.put(t, classHandle(minor), h.branch(a.Group), leaf(a.Get(d), now.quanta[minor], now.late)); err != nil {
 				return err
 			}
 		}
-		h.tuned[d] = quanta
+		for _, g := range h.groups {
+			if g.minor == 0 || old.late == now.late {
+				continue
+			}
+			if err := h.put(t, classHandle(g.minor), h.branch(g.want.Group), inner(g.want.Get(d), now.late)); err != nil {
+				return err
+			}
+		}
+		h.tuned[d] = now
 	}
 	return nil
 }

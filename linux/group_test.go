@@ -115,7 +115,7 @@ func TestQuanta(t *testing.T) {
 			16: weighted("", 100),
 			32: weighted("gold", 300), 48: weighted("inner", 100), 64: weighted("inner", 100),
 		}}
-	got := h.quanta(sluice.Tx)
+	got := h.rhythm(sluice.Tx).quanta
 	// gold's 200 are 150 for the vif and 50 for inner, whose two have 25 each.
 	for minor, want := range map[uint16]uint32{16: 4, 32: 6, 48: 1, 64: 1} {
 		if got[minor] != want*gsoFrame {

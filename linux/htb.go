@@ -26,12 +26,12 @@ type HTB struct {
 
 	mu       sync.Mutex // one change of the trees at a time
 	capacity sluice.Capacity
-	trees    map[sluice.Direction]tree              // nil until the first vif is shaped
-	used     map[uint16]bool                        // minors of leaves
-	shaped   map[int]handle                         // class by the device's index
-	set      map[uint16]sluice.Allocations          // what each class enforces, by its minor
-	tuned    map[sluice.Direction]map[uint16]uint32 // the quanta in force, by minor
-	groups   map[string]*group                      // by name
+	trees    map[sluice.Direction]tree     // nil until the first vif is shaped
+	used     map[uint16]bool               // minors of leaves
+	shaped   map[int]handle                // class by the device's index
+	set      map[uint16]sluice.Allocations // what each class enforces, by its minor
+	tuned    map[sluice.Direction]rhythm   // what is in force
+	groups   map[string]*group             // by name
 }
 
 // NewHTB makes a driver. It changes nothing in the kernel before it is asked
@@ -47,7 +47,7 @@ func NewHTB(log *slog.Logger) (*HTB, error) {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's network devices cannot be reached", Err: err}
 	}
 	return &HTB{log: log, tc: tc, links: links, shaped: make(map[int]handle), set: make(map[uint16]sluice.Allocations),
-		tuned: make(map[sluice.Direction]map[uint16]uint32), groups: make(map[string]*group),
+		tuned: make(map[sluice.Direction]rhythm), groups: make(map[string]*group),
 		capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}, nil
 }
 
@@ -221,7 +221,8 @@ func (h *HTB) shape(ctx context.Context, index int, on attachment, want sluice.A
 	}
 	h.set[minor] = want
 	for _, d := range sluice.Directions {
-		t, p := h.trees[d], leaf(want.Get(d), h.quanta(d)[minor])
+		t, r := h.trees[d], h.rhythm(d)
+		p := leaf(want.Get(d), r.quanta[minor], r.late)
 		old, there, err := h.tc.class(t.ifindex, c)
 		if err != nil {
 			return err

@@ -27,9 +27,10 @@ func bytesPerSecond(r sluice.Rate) uint64 {
 	return min(max(uint64(r)/8, 1), boundless)
 }
 
-// leaf is the class of a vif's allocation.
-func leaf(a sluice.Allocation, quantum uint32) params {
-	p := inner(a)
+// leaf is the class of a vif's allocation, whose turn may come so late, in
+// milliseconds, and then is for a quantum.
+func leaf(a sluice.Allocation, quantum uint32, late uint64) params {
+	p := inner(a, late)
 	p.quantum, p.prio = quantum, 1
 	if a.Priority > 0 {
 		p.prio = 0
@@ -38,17 +39,17 @@ func leaf(a sluice.Allocation, quantum uint32) params {
 }
 
 // inner is the class of a group's.
-func inner(a sluice.Allocation) params {
+func inner(a sluice.Allocation, late uint64) params {
 	p := params{ceil: bytesPerSecond(a.Limit)}
 	p.rate = min(max(bytesPerSecond(a.Guarantee), floor), p.ceil)
-	p.burst, p.cburst = burst(p.rate), burst(p.ceil)
+	p.burst, p.cburst = burst(p.rate, 0), burst(p.ceil, late)
 	return p
 }
 
 // trunk is the class that all leaves borrow from.
 func trunk(capacity sluice.Rate) params {
 	r := bytesPerSecond(capacity)
-	return params{rate: r, ceil: r, burst: burst(r), cburst: burst(r)}
+	return params{rate: r, ceil: r, burst: burst(r, 0), cburst: burst(r, 0)}
 }
 
 // mostFrames is the largest quantum in frames. A class that has sent its own
@@ -82,11 +83,23 @@ func (s scale) quantum(weight float64) uint32 {
 }
 
 // burst is what a class may send at once after a pause. It has to bridge the
-// time by which the kernel's timers are late, or the class falls short of its
-// rate; more would be a burst above the limit that a neighbour feels.
-func burst(rate uint64) uint64 {
-	const late = 5 // ms
-	return max(rate*late/1000, 2*mtu)
+// time by which the kernel's timers are late, and that until its turn comes,
+// or the class falls short of its rate; more would be a burst above the limit
+// that a neighbour feels.
+func burst(rate, late uint64) uint64 {
+	const timers = 5 // ms
+	return max(rate*(timers+late)/1000, 2*mtu)
+}
+
+// lateness is how long a class may wait while all others have their turns, in
+// milliseconds: one of few values, so that not every change is one of all classes.
+func lateness(round, capacity uint64) uint64 {
+	const most = 64
+	late := uint64(0)
+	for next := uint64(1); late*capacity < round*1000 && next <= most; next *= 2 {
+		late = next
+	}
+	return late
 }
 
 // queue is how many bytes may wait in a class: about 15 ms of its rate, at
