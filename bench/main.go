@@ -30,6 +30,8 @@ var figures = []figure{
 	{"latency", latency},
 	{"throughput", throughput},
 	{"scale", scale},
+	{"contention", contention},
+	{"weights", weights},
 }
 
 // bench is what every figure needs to know.

@@ -32,13 +32,14 @@ const (
 type site struct {
 	host, vm, net *space
 	dir           string // for the daemon's state
+	config        string // the daemon's settings file
 	daemon        *exec.Cmd
 	client        *http.Client // of the daemon
 	log           bytes.Buffer
 }
 
 func newSite() (s *site, err error) {
-	s = new(site)
+	s = &site{config: os.DevNull}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -80,7 +81,7 @@ func (s *site) socket() string { return filepath.Join(s.dir, "socket") }
 // serve starts the daemon on the host and waits until it answers.
 func (s *site) serve(ctx context.Context, b *bench) error {
 	s.daemon = exec.Command(b.sluice, "serve", "--socket", s.socket(), "--state-dir", filepath.Join(s.dir, "state"),
-		"--config", "/dev/null", "--bridge", bridge, "--capacity", "100gbit")
+		"--config", s.config, "--bridge", bridge, "--capacity", "100gbit")
 	s.daemon.Stderr = &s.log
 	if err := s.host.do(s.daemon.Start); err != nil {
 		s.daemon = nil

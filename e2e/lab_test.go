@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,34 @@ func TestExperiment(t *testing.T) {
 		}
 	}
 
+	// The guests' processors are emulated, and now and then one stands still:
+	// a rate that is wrong is wrong twice.
+	if wrong := conduct(t, e); len(wrong) > 0 {
+		t.Logf("once more: %q", wrong)
+		for _, w := range conduct(t, e) {
+			t.Error(w)
+		}
+	}
+
+	// What was set for the experiment is taken back.
+	for _, v := range listed(t, e) {
+		if v.Tx.Limit != sluice.Unlimited || v.Rx.Limit != sluice.Unlimited {
+			t.Errorf("%s is left with the limits %s and %s", v.VM, v.Tx.Limit, v.Rx.Limit)
+		}
+	}
+	if err := maker.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := maker.Wait(); err != nil {
+		t.Errorf("the experiment ended with %v:\n%s", err, said)
+	}
+	e.clean()
+}
+
+// conduct repeats the patent's experiment, and returns which rates are not
+// what they should be.
+func conduct(t *testing.T, e *experiment) (wrong []string) {
+	t.Helper()
 	var found lab.Experiment
 	if err := json.Unmarshal(e.run("lab", "run", "-o", "json", "--seconds", "6"), &found); err != nil {
 		t.Fatal(err)
@@ -136,25 +165,12 @@ func TestExperiment(t *testing.T) {
 			t.Errorf("%s: the change is %+v", p.What, p.Change)
 		}
 		r := p.Report
-		// Payload is 95 % of the wire. The floor is generous: the guests' processors are emulated.
+		// Payload is 95 % of the wire. The floor is generous.
 		if r.FTP.Rate > bound.ftp*0.97e6 || r.Web.Rate > bound.web*0.97e6 || r.FTP.Rate < bound.ftp*0.3e6 || r.Web.Rate == 0 || r.Stream.Frames == 0 {
-			t.Errorf("%s: %+v", p.What, r)
+			wrong = append(wrong, fmt.Sprintf("%s: %+v", p.What, r))
 		}
 	}
-
-	// What was set for the experiment is taken back.
-	for _, v := range listed(t, e) {
-		if v.Tx.Limit != sluice.Unlimited || v.Rx.Limit != sluice.Unlimited {
-			t.Errorf("%s is left with the limits %s and %s", v.VM, v.Tx.Limit, v.Rx.Limit)
-		}
-	}
-	if err := maker.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := maker.Wait(); err != nil {
-		t.Errorf("the experiment ended with %v:\n%s", err, said)
-	}
-	e.clean()
+	return wrong
 }
 
 func listed(t *testing.T, e *experiment) (all []sluice.VIFStatus) {

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice"
+	"sluice/control"
+	"sluice/http"
+)
+
+// tenants are a site with more VMs on its bridge: vm0, vm1 ... are their
+// devices and so their names.
+type tenants struct {
+	*site
+	vms []*space
+}
+
+func tenant(i int) string { return fmt.Sprint("vm", i) }
+
+// newTenants makes so many VMs on one bridge, and the machine behind the uplink.
+func newTenants(n int) (*tenants, error) {
+	s, err := newSite()
+	if err != nil {
+		return nil, err
+	}
+	t := &tenants{site: s}
+	for i := range n {
+		vm, err := newSpace()
+		if err != nil {
+			t.close()
+			return nil, err
+		}
+		t.vms = append(t.vms, vm)
+		if err := s.host.port(bridge, tenant(i), vm, "eth0", t.address(i)+"/24"); err != nil {
+			t.close()
+			return nil, err
+		}
+	}
+	// The daemon takes every port of the bridge for a VM's but the uplink, which is a veth here.
+	t.config = filepath.Join(s.dir, "sluice.toml")
+	if err := os.WriteFile(t.config, []byte("uplink = \""+uplink+"\"\n"), 0o600); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tenants) address(i int) string { return fmt.Sprintf("192.0.2.%d", 10+i) }
+
+func (t *tenants) close() {
+	t.site.close()
+	for _, vm := range t.vms {
+		vm.close()
+	}
+}
+
+// ends are who sends and who receives in a direction of a VM, and the latter's address.
+func (t *tenants) ends(i int, d sluice.Direction) (from, to *space, address string) {
+	if d == sluice.Tx {
+		return t.vms[i], t.net, netAddr
+	}
+	return t.net, t.vms[i], t.address(i)
+}
+
+// set asks the daemon for an allocation of both directions of a VM's vif.
+func (t *tenants) set(ctx context.Context, i int, p control.Patch) error {
+	_, err := t.client.Set(ctx, http.ChangeRequest{VM: tenant(i), Tx: &p, Rx: &p})
+	return err
+}
+
+// load is traffic of one VM in one direction: it sends all it can, and counts
+// what arrives, as the devices count it.
+type load struct {
+	in      []*net.TCPConn
+	packets *net.UDPConn
+	udp     atomic.Int64 // bytes that came
+	close   func()
+}
+
+// tcp begins so many flows.
+func (t *tenants) tcp(i int, d sluice.Direction, flows int) (*load, error) {
+	from, to, address := t.ends(i, d)
+	var l net.Listener
+	err := to.do(func() (err error) { l, err = net.Listen("tcp", address+":0"); return })
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	var all []net.Conn
+	n := &load{close: func() {
+		for _, c := range all {
+			c.Close()
+		}
+	}}
+	for range flows {
+		var out net.Conn
+		if err := from.do(func() (err error) { out, err = net.DialTimeout("tcp", l.Addr().String(), 10*time.Second); return }); err != nil {
+			n.close()
+			return nil, err
+		}
+		in, err := l.Accept()
+		if err != nil {
+			n.close()
+			return nil, err
+		}
+		all = append(all, in, out)
+		n.in = append(n.in, in.(*net.TCPConn))
+		go func() {
+			for buf := make([]byte, 256<<10); ; {
+				if _, err := out.Write(buf); err != nil {
+					return
+				}
+			}
+		}()
+		go func() {
+			for buf := make([]byte, 256<<10); ; {
+				if _, err := in.Read(buf); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	return n, nil
+}
+
+// udp floods at a rate.
+func (t *tenants) flood(i int, d sluice.Direction, rate sluice.Rate) (*load, error) {
+	from, to, address := t.ends(i, d)
+	n := &load{}
+	err := to.do(func() (err error) {
+		n.packets, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(address)})
+		return
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out net.Conn
+	if err := from.do(func() (err error) { out, err = net.Dial("udp", n.packets.LocalAddr().String()); return }); err != nil {
+		return nil, err
+	}
+	n.close = func() { out.Close(); n.packets.Close() }
+	_ = n.packets.SetReadBuffer(4 << 20)
+	go func() {
+		for buf := make([]byte, 2048); ; {
+			k, err := n.packets.Read(buf)
+			if err != nil {
+				return
+			}
+			n.udp.Add(int64(k) + 42)
+		}
+	}()
+	go func() {
+		buf, begin, sent := make([]byte, 1400), time.Now(), 0.0
+		for {
+			for due := time.Since(begin).Seconds() * float64(rate) / 8; sent < due; sent += 1442 {
+				if _, err := out.Write(buf); errors.Is(err, net.ErrClosed) {
+					return
+				}
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	return n, nil
+}
+
+// bytes are all that came, with the headers that HTB counts. TCP's are its
+// segments, so that one that waits for another counts when it comes.
+func (n *load) bytes() (sum float64, err error) {
+	for _, c := range n.in {
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return 0, err
+		}
+		var info *unix.TCPInfo
+		if e := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); e != nil || err != nil {
+			return 0, errors.Join(e, err)
+		}
+		sum += float64(info.Data_segs_in) * 1514
+	}
+	return sum + float64(n.udp.Load()), nil
+}
+
+// windows are what came in each of the spans that follow one another, in bit/s.
+func windows(ctx context.Context, n *load, each time.Duration, count int) ([]float64, error) {
+	tick := time.NewTicker(each)
+	defer tick.Stop()
+	var rates []float64
+	last, err := n.bytes()
+	at := time.Now()
+	for range count {
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+		var now float64
+		now, err = n.bytes()
+		took := time.Since(at)
+		at = at.Add(took)
+		rates = append(rates, (now-last)*8/took.Seconds())
+		last = now
+	}
+	return rates, err
+}
+
+// asks are the times that a small request over TCP and its answer take, one
+// every few milliseconds, in milliseconds.
+func (t *tenants) asks(ctx context.Context, i int, d time.Duration) ([]float64, error) {
+	var l net.Listener
+	if err := t.vms[i].do(func() (err error) { l, err = net.Listen("tcp", t.address(i)+":0"); return }); err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	var c net.Conn
+	if err := t.net.do(func() (err error) { c, err = net.DialTimeout("tcp", l.Addr().String(), 10*time.Second); return }); err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	s, err := l.Accept()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	go func() {
+		for buf := make([]byte, 512); ; {
+			n, err := s.Read(buf)
+			if err != nil {
+				return
+			}
+			if _, err := s.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}()
+	var took []float64
+	buf := make([]byte, 200)
+	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(4 * time.Millisecond) {
+		begin := time.Now()
+		if _, err := c.Write(buf); err != nil {
+			return nil, err
+		}
+		_ = c.SetReadDeadline(begin.Add(20 * time.Second))
+		for got := 0; got < len(buf); {
+			n, err := c.Read(buf[got:])
+			if err != nil {
+				return nil, fmt.Errorf("no answer within 20 s: %w", err)
+			}
+			got += n
+		}
+		took = append(took, float64(time.Since(begin))/1e6)
+	}
+	return took, ctx.Err()
+}
+
+// all runs everything at once.
+func all(do ...func() error) error {
+	var g sync.WaitGroup
+	errs := make([]error, len(do))
+	for i, f := range do {
+		g.Go(func() { errs[i] = f() })
+	}
+	g.Wait()
+	return errors.Join(errs...)
+}
