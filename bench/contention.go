@@ -69,15 +69,13 @@ var regimes = []regime{
 		if err := t.fifo(ctx); err != nil {
 			return err
 		}
-		for i := range t.vms { // as libvirt: HTB towards the VM, a policer on what it sends
-			for _, words := range []string{
-				"tc qdisc add dev %s root handle 1: htb default 1",
-				fmt.Sprintf("tc class add dev %%s parent 1: classid 1:1 htb rate %dbit ceil %dbit", shared/2, shared/2),
-				"tc qdisc add dev %s ingress",
-				fmt.Sprintf("tc filter add dev %%s parent ffff: protocol all matchall action police rate %dbit burst 1mb drop", shared/2),
-			} {
-				if err := t.host.run(ctx, fmt.Sprintf(words, tenant(i))); err != nil {
-					return err
+		for i, vm := range t.vms { // on either side of the vif: towards the VM, and what it sends
+			for dev, on := range map[string]*space{tenant(i): t.host, "eth0": vm} {
+				for _, words := range []string{"tc qdisc add dev %s root handle 1: htb default 1",
+					fmt.Sprintf("tc class add dev %%s parent 1: classid 1:1 htb rate %dbit ceil %dbit", shared/2, shared/2)} {
+					if err := on.run(ctx, fmt.Sprintf(words, dev)); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -98,7 +96,7 @@ func contention(ctx context.Context, b *bench) (Result, error) {
 		Detail: Table{Head: []string{"", "direction", "worst 100 ms, of the guarantee", "mean", "use of the link", "request idle, p99.9 ms", "under load, p99.9 ms"}},
 		Chart:  Chart{Title: "One TCP flow under hostile load: its worst 100 ms", Unit: "of what it was promised", Bars: []float64{0.98}, Groups: []string{"tx", "rx"}},
 		Note: fmt.Sprintf("Five VMs on a link of %s: one TCP flow, promised %s; eight flows; 64 flows; UDP at %s; small requests, 200 bytes "+
-			"each way, promised %s with priority. No shaping is one queue of 15 ms; limits only are half of the link for each, as libvirt sets them, before that queue.",
+			"each way, promised %s with priority. No shaping is one queue of 15 ms; limits only are half of the link for each, by HTB as libvirt makes it, before that queue.",
 			shared, promised, 2*shared, asked),
 	}
 	span, idle := 60*time.Second, 20*time.Second
