@@ -59,12 +59,19 @@ func serve(t testing.TB) *daemon {
 		d.start(t)
 	}
 	t.Cleanup(func() {
-		if t.Failed() && d.log != nil {
-			said := d.log.String()
-			t.Logf("the daemon said:\n%s", said[max(0, len(said)-3000):])
+		if t.Failed() {
+			d.said(t)
 		}
 	})
 	return d
+}
+
+// said logs the end of what the daemon wrote.
+func (d *daemon) said(t testing.TB) {
+	if d.log != nil {
+		said := d.log.String()
+		t.Logf("the daemon, running %t, said:\n%s", d.running(), said[max(0, len(said)-3000):])
+	}
 }
 
 func (d *daemon) running() bool {

@@ -227,7 +227,13 @@ func TestXenstoredFails(t *testing.T) {
 	p := newProxy(t)
 	d.stop(t)
 	d.start(t, "XENSTORED_PATH="+p.socket)
-	t.Cleanup(func() { d.stop(t); serve(t) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			d.said(t)
+		}
+		d.stop(t)
+		serve(t)
+	})
 	d.set(t, "vm1", 0, limit(20*sluice.Mbit), nil)
 
 	p.delay(50 * time.Millisecond)
