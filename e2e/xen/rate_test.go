@@ -26,12 +26,22 @@ func TestAccuracy(t *testing.T) {
 		t.Logf("%s: set and verified in %s", rate, time.Duration(c.TookNS))
 		for _, way := range sluice.Directions {
 			// The machine under all this may have been busy with something else.
-			tries, got := 3, 0.0
+			tries, got := 4, 0.0
 			for ; tries > 0; tries-- {
 				if got = g.mustFlow(t, way, 4); math.Abs(got/(float64(rate)*payload)-1) <= .03 {
 					break
 				}
 				t.Logf("%s %s: %.2f %% of the ideal; once more", way, rate, 100*got/(float64(rate)*payload))
+			}
+			if got < .97*float64(rate)*payload {
+				// What an emulated host cannot carry without any limit says nothing of a limit.
+				d.set(t, "vm1", 0, limit(sluice.Unlimited), limit(sluice.Unlimited))
+				most := g.mustFlow(t, way, 4)
+				d.set(t, "vm1", 0, limit(rate), limit(rate))
+				if most < 1.2*float64(rate)*payload {
+					t.Logf("%s %s: %.2f Mbit/s, where this host carries %.2f without a limit: not judged", way, rate, got/1e6, most/1e6)
+					continue
+				}
 			}
 			within(t, fmt.Sprintf("%s %s", way, rate), got, rate, 3)
 		}
