@@ -22,7 +22,6 @@ func TestPage(t *testing.T) {
 	h.start()
 	h.ready()
 	h.set("web", "0", "40mbit")
-	before := h.flow()
 	token, err := os.ReadFile(h.path("state/token"))
 	if err != nil {
 		t.Fatal(err)
@@ -74,8 +73,8 @@ func TestPage(t *testing.T) {
 		t.Errorf("the kernel holds %v", got)
 	}
 	time.Sleep(100 * time.Millisecond)
-	if after := h.flow(); after > before/3 {
-		t.Errorf("the flow had %.1f Mbit/s and has %.1f", before/1e6, after/1e6)
+	if r := h.flow(); r > 10e6 {
+		t.Errorf("the flow has %.1f Mbit/s of 8", r/1e6)
 	}
 }
 
