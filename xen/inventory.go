@@ -141,10 +141,11 @@ func (i *Inventory) follow(ctx context.Context, backs, others <-chan string) {
 			everything = true
 		case <-due:
 			due = nil
+			which := dirty
 			if everything {
-				dirty = nil
+				which = nil
 			}
-			if err := i.refresh(ctx, dirty); err != nil {
+			if err := i.refresh(ctx, which); err != nil {
 				if ctx.Err() != nil {
 					return
 				}

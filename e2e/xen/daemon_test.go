@@ -70,7 +70,7 @@ func serve(t testing.TB) *daemon {
 func (d *daemon) said(t testing.TB) {
 	if d.log != nil {
 		said := d.log.String()
-		t.Logf("the daemon, running %t, said:\n%s", d.running(), said[max(0, len(said)-3000):])
+		t.Logf("the daemon (%v) said:\n%s\nthe kernel:\n%s", d.process.ProcessState, said[max(0, len(said)-3000):], must(t, "dmesg | tail -5"))
 	}
 }
 
