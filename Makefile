@@ -53,7 +53,7 @@ test-e2e: build ## QEMU guests and Chromium
 test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
 
-bench: deps build ## the figures, each beside its peer; about ten minutes on a quiet machine
+bench: deps build ## the figures, each beside its peer; about half an hour on a quiet machine
 	nice -n -20 go run ./bench -readme README.md
 
 lint:

@@ -61,6 +61,8 @@ func (a Allocation) Check(d Direction, capacity Rate) error {
 			Try: fmt.Sprintf("%d, the nearest that there is", min(max(a.Weight, MinWeight), MaxWeight))}
 	case a.Priority < 0 || a.Priority > 1:
 		return &Error{Code: Invalid, Message: fmt.Sprintf("%s priority %d is neither 0 nor 1", d, a.Priority), Try: "0 or 1"}
+	case a.Priority > 0 && a.Guarantee == 0:
+		return &Error{Code: Invalid, Message: fmt.Sprintf("%s priority counts within the guarantee, and there is none", d), Try: "--guarantee with it, or --priority 0"}
 	}
 	return nil
 }

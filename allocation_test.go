@@ -42,7 +42,8 @@ func TestAllocationCheck(t *testing.T) {
 		"weight 0":                {with(func(a *sluice.Allocation) { a.Weight = 0 }), sluice.Invalid, "outside 1 to 10000"},
 		"weight -1":               {with(func(a *sluice.Allocation) { a.Weight = -1 }), sluice.Invalid, "outside 1 to 10000"},
 		"weight 10^9":             {with(func(a *sluice.Allocation) { a.Weight = 1e9 }), sluice.Invalid, "outside 1 to 10000"},
-		"priority 1":              {with(func(a *sluice.Allocation) { a.Priority = 1 }), "", ""},
+		"priority 1":              {with(func(a *sluice.Allocation) { a.Priority, a.Guarantee = 1, sluice.Mbit }), "", ""},
+		"priority of nothing":     {with(func(a *sluice.Allocation) { a.Priority = 1 }), sluice.Invalid, "within the guarantee"},
 		"priority 2":              {with(func(a *sluice.Allocation) { a.Priority = 2 }), sluice.Invalid, "neither 0 nor 1"},
 		"priority -1":             {with(func(a *sluice.Allocation) { a.Priority = -1 }), sluice.Invalid, "neither 0 nor 1"},
 		"what JSON forgot to say": {sluice.Allocation{}, sluice.Invalid, "would cut the VM off"},
@@ -72,7 +73,7 @@ func TestAllocationCheckHolds(t *testing.T) {
 		link := anyRate().Draw(t, "link")
 		err := a.Check(sluice.Rx, link)
 		bad := a.Limit < sluice.MinLimit || a.Limit != sluice.Unlimited && a.Limit > link || a.Guarantee > min(a.Limit, link) ||
-			a.Weight < 1 || a.Weight > 10_000 || a.Priority>>1 != 0
+			a.Weight < 1 || a.Weight > 10_000 || a.Priority>>1 != 0 || a.Priority > 0 && a.Guarantee == 0
 		if bad != (err != nil) {
 			t.Fatalf("%+v on %s: %v", a, link, err)
 		}

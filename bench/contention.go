@@ -288,19 +288,7 @@ func weights(ctx context.Context, b *bench) (Result, error) {
 		}
 	}
 	peer, err := measure(byDefaultHTB.name, sluice.Tx, func(t *tenants) error {
-		commands := []string{"tc qdisc add dev " + uplink + " root handle 1: htb",
-			fmt.Sprintf("tc class add dev %s parent 1: classid 1:1 htb rate %dbit", uplink, shared)}
-		for i := range each {
-			commands = append(commands,
-				fmt.Sprintf("tc class add dev %s parent 1:1 classid 1:1%d htb rate %dbit ceil %dbit", uplink, i, guarantee, shared),
-				fmt.Sprintf("tc filter add dev %s parent 1: protocol ip u32 match ip src %s/32 flowid 1:1%d", uplink, t.address(i), i))
-		}
-		for _, c := range commands {
-			if err := t.host.run(ctx, c); err != nil {
-				return err
-			}
-		}
-		return nil
+		return t.classes(ctx, shared, slices.Repeat([]sluice.Rate{guarantee}, len(each)))
 	})
 	if err != nil {
 		return r, err

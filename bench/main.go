@@ -32,6 +32,9 @@ var figures = []figure{
 	{"scale", scale},
 	{"contention", contention},
 	{"weights", weights},
+	{"newcomers", newcomers},
+	{"churn", churn},
+	{"cost", cost},
 }
 
 // bench is what every figure needs to know.

@@ -42,32 +42,37 @@ var (
 		return nil
 	}}
 
-	// A burst of 10 ms, and 16 KB at least; Kubernetes' own, 2 Gbit and more,
-	// would not limit at all in the time of a measurement.
-	byCNI = shaper{"CNI bandwidth plugin", func(ctx context.Context, b *bench, s *site, r sluice.Rate) error {
-		bits := r.BytesPerSecond() * 8
-		burst := max(bits/100, 16<<10*8)
-		type entry struct {
-			Name    string `json:"name"`
-			Sandbox string `json:"sandbox,omitempty"`
-		}
-		ns := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(s.vm.ns))
-		config := map[string]any{"cniVersion": "1.0.0", "name": "bench", "type": "bandwidth",
-			"ingressRate": bits, "ingressBurst": burst, "egressRate": bits, "egressBurst": burst,
-			"prevResult": map[string]any{"cniVersion": "1.0.0", "interfaces": []entry{{Name: vif}, {"eth0", ns}}}}
-		text, err := json.Marshal(config)
-		if err != nil {
-			return err
-		}
-		cmd := exec.CommandContext(ctx, cniDir+"/bandwidth")
-		cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=vm", "CNI_IFNAME=eth0", "CNI_NETNS=" + ns, "CNI_PATH=" + cniDir, "PATH=" + os.Getenv("PATH")}
-		cmd.Stdin = strings.NewReader(string(text))
-		_, err = s.host.output(cmd)
-		return err
+	byCNI = shaper{"CNI bandwidth plugin", func(ctx context.Context, _ *bench, s *site, r sluice.Rate) error {
+		return limitByCNI(ctx, s.host, s.vm, vif, r)
 	}}
 
 	byNobody = shaper{"no shaping", func(context.Context, *bench, *site, sluice.Rate) error { return nil }}
 )
+
+// limitByCNI has the plugin limit a VM's device on the host. A burst of 10 ms,
+// and 16 KB at least; Kubernetes' own, 2 Gbit and more, would not limit at all
+// in the time of a measurement.
+func limitByCNI(ctx context.Context, host, vm *space, dev string, r sluice.Rate) error {
+	bits := r.BytesPerSecond() * 8
+	burst := max(bits/100, 16<<10*8)
+	type entry struct {
+		Name    string `json:"name"`
+		Sandbox string `json:"sandbox,omitempty"`
+	}
+	ns := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(vm.ns))
+	config := map[string]any{"cniVersion": "1.0.0", "name": "bench", "type": "bandwidth",
+		"ingressRate": bits, "ingressBurst": burst, "egressRate": bits, "egressBurst": burst,
+		"prevResult": map[string]any{"cniVersion": "1.0.0", "interfaces": []entry{{Name: dev}, {"eth0", ns}}}}
+	text, err := json.Marshal(config)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, cniDir+"/bandwidth")
+	cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=vm", "CNI_IFNAME=eth0", "CNI_NETNS=" + ns, "CNI_PATH=" + cniDir, "PATH=" + os.Getenv("PATH")}
+	cmd.Stdin = strings.NewReader(string(text))
+	_, err = host.output(cmd)
+	return err
+}
 
 // cniDir is where Debian's containernetworking-plugins are.
 const cniDir = "/usr/lib/cni"

@@ -22,14 +22,10 @@ func raises(c sluice.Change) bool {
 }
 
 // admit refuses a change that promises more than there is: of the link, or of
-// a group's guarantee. Whoever goes on to begin the change holds c.admission.
-func (c *Control) admit(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change) error {
+// a group's guarantee.
+func (c *Control) admit(ctx context.Context, nodes map[string]Node, vif sluice.VIF, seen Node, change sluice.Change) error {
 	if !raises(change) && !moves(vif, change) {
 		return nil
-	}
-	nodes, err := c.Store.Nodes(ctx)
-	if err != nil {
-		return err
 	}
 	within := level(change.To)
 	for _, d := range sluice.Directions {

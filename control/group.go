@@ -54,14 +54,10 @@ func moves(vif sluice.VIF, c sluice.Change) bool { return vif.IsGroup() || c.Fro
 
 // grouped refuses a change after which groups made no sense: one that does
 // not exist or is in itself, too many inside one another, members without
-// their group. Whoever goes on to begin the change holds c.admission.
-func (c *Control) grouped(ctx context.Context, vif sluice.VIF, change sluice.Change) error {
+// their group.
+func (c *Control) grouped(nodes map[string]Node, vif sluice.VIF, change sluice.Change) error {
 	if !moves(vif, change) {
 		return nil
-	}
-	nodes, err := c.Store.Nodes(ctx)
-	if err != nil {
-		return err
 	}
 	name, _ := sluice.GroupOf(vif.Key())
 	refuse := func(message, try string) error {

@@ -15,38 +15,58 @@ func (c *Control) rehearse(ctx context.Context, vif sluice.VIF, seen Node, chang
 	if err != nil {
 		return sluice.Change{}, err
 	}
+	change.Effect, err = c.effects(ctx, map[string]sluice.Allocations{change.Key: change.To})
+	return change, err
+}
+
+// rehearseAll is that of many that are checked already, on the last of them.
+func (c *Control) rehearseAll(ctx context.Context, steps []step) ([]sluice.Change, error) {
+	changes, to := make([]sluice.Change, len(steps)), make(map[string]sluice.Allocations, len(steps))
+	for i, s := range steps {
+		changes[i] = sluice.Change{VM: s.vif.VM, VIF: s.vif.Index, Key: s.vif.Key(), Device: s.vif.Device, By: s.by, At: now(),
+			From: s.from, To: s.to, Result: sluice.Pending}
+		to[s.vif.Key()] = s.to
+	}
+	var err error
+	changes[len(changes)-1].Effect, err = c.effects(ctx, to)
+	return changes, err
+}
+
+// effects are what new values would do to every vif of the host.
+func (c *Control) effects(ctx context.Context, to map[string]sluice.Allocations) ([]sluice.Effect, error) {
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
-		return sluice.Change{}, err
+		return nil, err
 	}
 	vifs := c.Inventory.VIFs()
-	change.Effect = make([]sluice.Effect, len(vifs))
+	all := make([]sluice.Effect, len(vifs))
 	for i, v := range vifs {
-		change.Effect[i] = sluice.Effect{VM: v.VM, VIF: v.Index, Key: v.Key()}
+		all[i] = sluice.Effect{VM: v.VM, VIF: v.Index, Key: v.Key()}
 	}
 	demands := c.Demand()
 	for _, d := range sluice.Directions {
-		err := effect(d, c.Capacity().Get(d), change, nodes, func(key string) (sluice.Rate, bool) {
+		err := effect(d, c.Capacity().Get(d), all, to, nodes, func(key string) (sluice.Rate, bool) {
 			r, known := demands[key]
 			return r.Get(d), known
 		})
 		if err != nil {
-			return sluice.Change{}, err
+			return nil, err
 		}
 	}
-	return change, nil
+	return all, nil
 }
 
-// effect fills in one direction of the change's effect: what all get before
-// and after if they want all they can get, and if they want what they do now.
-func effect(d sluice.Direction, capacity sluice.Rate, change sluice.Change,
+// effect fills in one direction: what all get before and after if they want
+// all they can get, and if they want what they do now.
+func effect(d sluice.Direction, capacity sluice.Rate, all []sluice.Effect, to map[string]sluice.Allocations,
 	nodes map[string]Node, demand func(key string) (sluice.Rate, bool)) error {
 	share := func(now, after bool) ([]sluice.Rate, error) {
 		value := func(key string) sluice.Allocations {
 			n, set := nodes[key]
+			then, changes := to[key]
 			switch {
-			case after && key == change.Key:
-				return change.To
+			case after && changes:
+				return then
 			case set:
 				return n.Value
 			}
@@ -55,9 +75,9 @@ func effect(d sluice.Direction, capacity sluice.Rate, change sluice.Change,
 		var groups []allocate.Group
 		index := map[string]int{"": allocate.Host, sluice.HostGroup: allocate.Host}
 		keys := groupKeys(nodes)
-		if after && !slices.Contains(keys, change.Key) {
-			if _, ok := sluice.GroupOf(change.Key); ok {
-				keys = append(keys, change.Key)
+		for key := range to {
+			if _, ok := sluice.GroupOf(key); ok && after && !slices.Contains(keys, key) {
+				keys = append(keys, key)
 			}
 		}
 		for _, key := range keys {
@@ -66,8 +86,8 @@ func effect(d sluice.Direction, capacity sluice.Rate, change sluice.Change,
 			index[name] = len(groups)
 			groups = append(groups, allocate.Group{Guarantee: of.Guarantee, Limit: of.Limit, Weight: of.Weight, Parent: index[g.Group]})
 		}
-		claims := make([]allocate.Claim, len(change.Effect))
-		for i, e := range change.Effect {
+		claims := make([]allocate.Claim, len(all))
+		for i, e := range all {
 			a := value(e.Key).Get(d)
 			claims[i] = allocate.Claim{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Demand: sluice.Unlimited, Group: index[value(e.Key).Group]}
 			if wants, known := demand(e.Key); now && known {
@@ -90,15 +110,15 @@ func effect(d sluice.Direction, capacity sluice.Rate, change sluice.Change,
 			return err
 		}
 	}
-	for i := range change.Effect {
+	for i := range all {
 		e := sluice.EffectDirection{Before: shares[0][i], After: shares[1][i]}
-		if wants, known := demand(change.Effect[i].Key); known {
+		if wants, known := demand(all[i].Key); known {
 			e.Now = &sluice.EffectNow{Demand: wants, Before: shares[2][i], After: shares[3][i]}
 		}
 		if d == sluice.Tx {
-			change.Effect[i].Tx = e
+			all[i].Tx = e
 		} else {
-			change.Effect[i].Rx = e
+			all[i].Rx = e
 		}
 	}
 	return nil

@@ -81,7 +81,7 @@ func New(o Options) *Control {
 // and undone; Unavailable with a pending change, that store or driver layer
 // have not answered in time and the change goes on without its asker.
 func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
-	asked := time.Now().UTC()
+	asked := now()
 	if r.Tx.empty() && r.Rx.empty() && r.Group == nil && !r.Delete {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Invalid, Message: "the request sets nothing", Try: "a limit, guarantee, weight or priority for tx or rx"}
 	}
@@ -111,7 +111,7 @@ func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 // Undo takes a change back, in the directions that it changed, by a change of
 // its own. It refuses where a newer change has since set something else.
 func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change, error) {
-	asked := time.Now().UTC()
+	asked := now()
 	old, err := c.Store.Change(ctx, id)
 	if err != nil {
 		return sluice.Change{}, err
@@ -201,13 +201,23 @@ func (c *Control) check(ctx context.Context, vif sluice.VIF, seen Node, change s
 	if err := c.sensible(vif, change); err != nil {
 		return sluice.Change{}, err
 	}
-	if err := c.grouped(ctx, vif, change); err != nil {
+	if !raises(change) && !moves(vif, change) {
+		return change, nil
+	}
+	nodes, err := c.Store.Nodes(ctx)
+	if err != nil {
 		return sluice.Change{}, err
 	}
-	if err := c.admit(ctx, vif, seen, change); err != nil {
-		return sluice.Change{}, err
+	return change, c.fits(ctx, nodes, vif, seen, change)
+}
+
+// fits refuses a change that others leave no room for; nodes are what they
+// have. Whoever goes on to begin the change holds c.admission.
+func (c *Control) fits(ctx context.Context, nodes map[string]Node, vif sluice.VIF, seen Node, change sluice.Change) error {
+	if err := c.grouped(nodes, vif, change); err != nil {
+		return err
 	}
-	return change, nil
+	return c.admit(ctx, nodes, vif, seen, change)
 }
 
 // sensible checks the directions that the request touches: the other one may
@@ -250,6 +260,8 @@ func (c *Control) await(ctx context.Context, vif sluice.VIF, change sluice.Chang
 	}
 	return change, pending(change, vif, waiting.Err())
 }
+
+func now() time.Time { return time.Now().UTC() }
 
 // pending is for an asker who cannot wait for the end.
 func pending(c sluice.Change, vif sluice.VIF, err error) error {

@@ -65,6 +65,9 @@ func TestEveryRoute(t *testing.T) {
 		if rt.in != nil {
 			body = `{"vm":"web","vif":0,"tx":{"limit":"1mbit"}}`
 		}
+		if strings.HasSuffix(rt.pattern, "/batch") {
+			body = "[" + body + "]"
+		}
 		if strings.HasSuffix(rt.pattern, "/capacity") {
 			body = `{"tx":"1gbit"}`
 		}

@@ -50,6 +50,12 @@ func (c *Client) Set(ctx context.Context, r ChangeRequest) (sluice.Change, error
 	return call[sluice.Change](ctx, c, "POST", "/v1/changes", r)
 }
 
+// SetAll asks for many changes as one and returns them finished. With DryRun in
+// the first nothing is changed, and the last has the Effect of all.
+func (c *Client) SetAll(ctx context.Context, all []ChangeRequest) ([]sluice.Change, error) {
+	return call[[]sluice.Change](ctx, c, "POST", "/v1/batch", all)
+}
+
 // Undo takes a change back and returns the change that did.
 func (c *Client) Undo(ctx context.Context, id uint64) (sluice.Change, error) {
 	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/undo", id), nil)

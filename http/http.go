@@ -22,6 +22,8 @@ type Control interface {
 	// Set makes the change asked for and returns it finished. With DryRun the
 	// change is only checked, and is returned as it would be.
 	Set(ctx context.Context, r control.Request) (sluice.Change, error)
+	// SetAll makes many changes as one, all or none; see control.Control.
+	SetAll(ctx context.Context, all []control.Request) ([]sluice.Change, error)
 	// Undo takes change id back by a new change, asked for by the named person.
 	Undo(ctx context.Context, id uint64, by string) (sluice.Change, error)
 	// Confirm makes change id last, which would come back by itself.

@@ -46,6 +46,17 @@ func (h *host) Set(_ context.Context, r control.Request) (sluice.Change, error) 
 	return sluice.Change{ID: 1, VM: r.VM, VIF: r.VIF, By: r.By, From: sluice.UnshapedBoth, To: sluice.UnshapedBoth, Result: sluice.Done, Verified: true}, nil
 }
 
+func (h *host) SetAll(ctx context.Context, all []control.Request) (changes []sluice.Change, _ error) {
+	for _, r := range all {
+		c, err := h.Set(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
 func (h *host) Groups(context.Context) ([]sluice.GroupStatus, error) {
 	return []sluice.GroupStatus{{Name: "gold", Parent: sluice.HostGroup}, {Name: "inner", Parent: "gold"}}, nil
 }

@@ -54,6 +54,7 @@ func (s *Server) routes(live *events, meters *meters) ([]route, error) {
 		{"GET", "/v1/vifs", reading, "Every vif's usage, demand and allocation", nil, nil, []sluice.VIFStatus{}, s.vifs, nil},
 		{"GET", "/v1/vms/{vm}", reading, "The vifs of one VM, by its name or UUID", nil, nil, []sluice.VIFStatus{}, s.vm, nil},
 		{"POST", "/v1/changes", writing, "Change what a vif may use; answers when it is finished", nil, ChangeRequest{}, sluice.Change{}, s.set, nil},
+		{"POST", "/v1/batch", writing, "Change what many vifs may use, all or none; what lowers a guarantee is in force before what raises one", nil, []ChangeRequest{}, []sluice.Change{}, s.setAll, nil},
 		{"GET", "/v1/changes", reading, "The journal, newest first", []query{limit}, nil, []sluice.Change{}, s.changes, nil},
 		{"GET", "/v1/changes/{id}", reading, "One change and all that became of it", nil, nil, sluice.Change{}, s.change, nil},
 		{"POST", "/v1/changes/{id}/undo", writing, "Take a change back; answers with the change that did", nil, nil, sluice.Change{}, s.undo, nil},
@@ -103,8 +104,26 @@ func (s *Server) set(r *http.Request, by string) (any, error) {
 	// A change begun is finished, whether its asker waits for it or not.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
 	defer stop()
-	return s.Control.Set(ctx, control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx, Group: in.Group, Delete: in.Delete,
-		Revision: in.Revision, By: by, DryRun: in.DryRun, For: forSeconds(in.ForS), Confirm: forSeconds(in.ConfirmS)})
+	return s.Control.Set(ctx, in.request(by))
+}
+
+func (s *Server) setAll(r *http.Request, by string) (any, error) {
+	var in []ChangeRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	all := make([]control.Request, len(in))
+	for i, one := range in {
+		all[i] = one.request(by)
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
+	defer stop()
+	return s.Control.SetAll(ctx, all)
+}
+
+func (in ChangeRequest) request(by string) control.Request {
+	return control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx, Group: in.Group, Delete: in.Delete,
+		Revision: in.Revision, By: by, DryRun: in.DryRun, For: forSeconds(in.ForS), Confirm: forSeconds(in.ConfirmS)}
 }
 
 // forSeconds is so many seconds, or near the longest time there is.
@@ -235,7 +254,7 @@ func decode(r *http.Request, into any) error {
 }
 
 func badBody(why string, err error) error {
-	return &sluice.Error{Code: sluice.Invalid, Message: "the body must be one JSON object, and " + why, Unchanged: "nothing was changed",
+	return &sluice.Error{Code: sluice.Invalid, Message: "the body must be one JSON value, and " + why, Unchanged: "nothing was changed",
 		Try: "Content-Type: application/json and the fields of /openapi.json", Err: err}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // Limits on what any client may cost.
 const (
-	maxBody     = 64 << 10
+	maxBody     = 256 << 10 // room for control.MostAtOnce changes
 	maxHeader   = 16 << 10
 	headerTime  = 5 * time.Second  // to send a request's header
 	requestTime = 10 * time.Second // to send all of it

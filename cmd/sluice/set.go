@@ -50,15 +50,25 @@ type wish struct {
 
 func setCommand(c *client) *cobra.Command {
 	var w wish
+	from := ""
 	cmd := &cobra.Command{
 		Use:   "set VM VIF [RATE]",
 		Short: "change what a vif may use, live",
 		Long: "Change what a vif may use, live. RATE is the limit of both directions, or of those named by --tx and --rx alone;\n" +
 			"each may have a rate of its own, and RATE is the other's then. Directions are the VM's: tx is what it sends. Rates: 10mbit, 1.5gbit, 10Mb/s, unlimited.",
 		Example: "  sluice set web 0 100mbit\n  sluice set web 0 100mbit --tx\n  sluice set web 0 --tx 10mbit --rx 1gbit\n  sluice set web 0 unlimited\n" +
-			"  sluice set web 0 --guarantee 200mbit --dry-run\n  sluice set web 0 10mbit --for 10m\n  sluice set web 0 10mbit --confirm 60s",
-		Args: cobra.RangeArgs(2, 3),
+			"  sluice set web 0 --guarantee 200mbit --dry-run\n  sluice set web 0 10mbit --for 10m\n  sluice set web 0 10mbit --confirm 60s\n" +
+			"  sluice set --from plan.txt --dry-run",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if from != "" {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.RangeArgs(2, 3)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if from != "" {
+				return c.setAll(cmd, from, w.dry)
+			}
 			r, err := w.request(cmd, args)
 			if err != nil {
 				return err
@@ -72,22 +82,35 @@ func setCommand(c *client) *cobra.Command {
 	}
 	w.flags(cmd)
 	f := cmd.Flags()
+	f.StringVar(&from, "from", "", "a file of changes, or - for what is piped in: in every line what would follow set; all are made, or none")
+	w.vifFlags(cmd)
+	return cmd
+}
+
+// vifFlags are those that only a vif has.
+func (w *wish) vifFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&w.group, "group", "", "share in this group from now on; host for none")
 	f.IntVar(&w.priority, "priority", 0, "1: served before bulk, within the guarantee")
-	return cmd
 }
 
 // flags are those that a vif and a group have both.
 func (w *wish) flags(cmd *cobra.Command) {
+	w.valueFlags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&w.dry, "dry-run", false, "change nothing, but say what every vif would get, before and after")
+	f.DurationVar(&w.length, "for", 0, "comes back by itself after so long: 10m, 2h")
+	f.DurationVar(&w.confirm, "confirm", 0, "comes back after so long unless you say sluice confirm ID")
+}
+
+// valueFlags are those of them that say what to set.
+func (w *wish) valueFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.tx, "tx", "", "what the VM sends: a rate, or nothing for RATE in this direction only")
 	f.StringVar(&w.rx, "rx", "", "what the VM receives: likewise")
 	f.StringVar(&w.guarantee, "guarantee", "", "what it gets whenever it wants it")
 	f.IntVar(&w.weight, "weight", 0, "its share of what is spare, 1 to 10000; 100 unless set")
 	f.Uint64Var(&w.revision, "revision", 0, "refuse if the settings are not at this revision")
-	f.BoolVar(&w.dry, "dry-run", false, "change nothing, but say what every vif would get, before and after")
-	f.DurationVar(&w.length, "for", 0, "comes back by itself after so long: 10m, 2h")
-	f.DurationVar(&w.confirm, "confirm", 0, "comes back after so long unless you say sluice confirm ID")
 }
 
 // request makes the daemon's words of the command line's.

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"sluice"
+	"sluice/http"
+)
+
+// setAll has the daemon make all changes of a file as one.
+func (c *client) setAll(cmd *cobra.Command, from string, dry bool) error {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name != "from" && f.Name != "dry-run" && cmd.LocalNonPersistentFlags().Lookup(f.Name) != nil {
+			from, dry = "", false
+		}
+	})
+	if from == "" {
+		return &sluice.Error{Code: sluice.Invalid, Message: "--from goes with --dry-run only", Unchanged: "nothing was changed", Try: "the other flags in the file's lines"}
+	}
+	var in io.Reader = cmd.InOrStdin()
+	if from != "-" {
+		f, err := os.Open(from)
+		if err != nil {
+			return &sluice.Error{Code: sluice.Invalid, Message: "the changes cannot be read", Unchanged: "nothing was changed", Err: err}
+		}
+		defer f.Close()
+		in = f
+	}
+	all, err := readBatch(in, from)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		all[i].DryRun = dry
+	}
+	changes, err := c.daemon().SetAll(cmd.Context(), all)
+	if err != nil {
+		return err
+	}
+	return c.print(cmd.OutOrStdout(), changes, func(w io.Writer) {
+		for _, change := range changes {
+			name := sluice.VIF{VM: change.VM, Index: change.VIF}
+			if dry {
+				fmt.Fprintf(w, "%s would change from %s to %s\n", name, change.From, change.To)
+				continue
+			}
+			fmt.Fprintf(w, "%s: %s, was %s; verified in %s (change %d)\n", name, change.To, change.From,
+				time.Duration(change.TookNS).Round(10*time.Microsecond), change.ID)
+		}
+		if dry {
+			fmt.Fprintln(w, "nothing was changed")
+			printEffect(w, changes[len(changes)-1])
+		}
+	})
+}
+
+// readBatch reads changes, one a line, as set's arguments; from # on, and if
+// nothing is left, a line says nothing. Errors name the line.
+func readBatch(in io.Reader, name string) (all []http.ChangeRequest, err error) {
+	lines := bufio.NewScanner(in)
+	for n := 1; lines.Scan(); n++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			continue
+		}
+		r, err := readChange(words)
+		if err != nil {
+			e := &sluice.Error{Code: sluice.Invalid, Message: err.Error(), Unchanged: "nothing was changed"}
+			var told *sluice.Error
+			if errors.As(err, &told) {
+				*e = *told
+			}
+			e.Message = fmt.Sprintf("%s, line %d: %s", name, n, e.Message)
+			return nil, e
+		}
+		all = append(all, r)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, &sluice.Error{Code: sluice.Invalid, Message: name + " cannot be read", Unchanged: "nothing was changed", Err: err}
+	}
+	if len(all) == 0 {
+		return nil, &sluice.Error{Code: sluice.Invalid, Message: name + " has no changes", Unchanged: "nothing was changed", Try: "a line such as: web 0 100mbit --guarantee 20mbit"}
+	}
+	return all, nil
+}
+
+// readChange reads one as the command line does.
+func readChange(words []string) (r http.ChangeRequest, err error) {
+	var w wish
+	one := &cobra.Command{Use: "set VM VIF [RATE]", Args: cobra.RangeArgs(2, 3), SilenceErrors: true, SilenceUsage: true}
+	one.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		r, err = w.request(cmd, args)
+		return err
+	}
+	w.valueFlags(one)
+	w.vifFlags(one)
+	one.SetArgs(spellOut(append([]string{"set"}, words...))[1:])
+	one.SetOut(io.Discard)
+	one.SetErr(io.Discard)
+	if err := one.Execute(); err != nil {
+		return r, err
+	}
+	if r.VM == "" { // it asked for help
+		return r, errors.New("it changes nothing")
+	}
+	return r, nil
+}
