@@ -147,8 +147,8 @@ func TestBadRequests(t *testing.T) {
 		status                   int
 		says                     string
 	}{
-		{"POST", "/v1/changes", ``, "application/json", 400, "JSON object"},
-		{"POST", "/v1/changes", `{"vm":`, "application/json", 400, "JSON object"},
+		{"POST", "/v1/changes", ``, "application/json", 400, "JSON value"},
+		{"POST", "/v1/changes", `{"vm":`, "application/json", 400, "JSON value"},
 		{"POST", "/v1/changes", `{"vm":"web"} {}`, "application/json", 400, "more follows"},
 		{"POST", "/v1/changes", `{"vm":"web","txx":{}}`, "application/json", 400, "txx"},
 		{"POST", "/v1/changes", `{"vm":"web","vif":1.5}`, "application/json", 400, "vif"},
