@@ -74,6 +74,7 @@ func (c *Counters) Read(ctx context.Context) (map[string]sluice.HostCounters, er
 	if err != nil {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the classes' counters cannot be read", Err: err}
 	}
+	c.htb.heed(ctx, time.Now(), trees)
 	all := make(map[string]sluice.HostCounters, len(devices))
 	past := make(map[int]reading, len(classes))
 	for index, d := range devices {

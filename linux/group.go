@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"sluice"
 )
@@ -122,16 +124,20 @@ func (h *HTB) above(leaf handle) ([]uint16, error) {
 	return of[0], nil
 }
 
-// under says whether a vif may keep its class: it has one, and neither tree
-// has it elsewhere than under the parent.
-func (h *HTB) under(leaf, parent handle) (bool, error) {
+// keeps says whether a vif may keep its class: it has one, and neither tree
+// has it elsewhere than under the parent, or with another priority, which HTB
+// heeds only once nothing waits in it.
+func (h *HTB) keeps(leaf, parent handle, want sluice.Allocations) (bool, error) {
 	if leaf == 0 {
 		return false, nil
 	}
-	for _, t := range h.trees {
+	for d, t := range h.trees {
 		now, there, err := h.tc.class(t.ifindex, leaf)
-		if err != nil || there && now.parent != parent {
+		if err != nil {
 			return false, err
+		}
+		if there && (now.parent != parent || now.stats.backlog > 0 && now.prio != h.leaf(d, leaf.minor(), want, rhythm{}).prio) {
+			return false, nil
 		}
 	}
 	return true, nil
@@ -233,12 +239,23 @@ func (h *HTB) rhythm(d sluice.Direction) rhythm {
 		}
 		weights[minor] = w
 	}
-	s := newScale(weights, h.capacity.Get(d))
-	r := rhythm{quanta: make(map[uint16]uint32, len(weights))}
+	var busy []float64
 	round := uint64(0)
 	for minor, w := range weights {
+		if h.busy(d, minor) {
+			busy = append(busy, w)
+		}
+	}
+	if len(busy) == 0 {
+		busy = slices.Collect(maps.Values(weights))
+	}
+	s := newScale(busy, h.capacity.Get(d))
+	r := rhythm{quanta: make(map[uint16]uint32, len(weights))}
+	for minor, w := range weights {
 		r.quanta[minor] = s.quantum(w)
-		round += uint64(r.quanta[minor])
+		if h.busy(d, minor) {
+			round += uint64(r.quanta[minor])
+		}
 	}
 	r.late = lateness(round, bytesPerSecond(h.capacity.Get(d)))
 	return r
@@ -254,7 +271,7 @@ func (h *HTB) tune() error {
 			if old.late == now.late && old.quanta[minor] == now.quanta[minor] {
 				continue
 			}
-			if err := h.put(t, classHandle(minor), h.branch(a.Group), leaf(a.Get(d), now.quanta[minor], now.late)); err != nil {
+			if err := h.put(t, classHandle(minor), h.branch(a.Group), h.leaf(d, minor, a, now)); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice"
 )
@@ -121,5 +122,53 @@ func TestQuanta(t *testing.T) {
 		if got[minor] != want*gsoFrame {
 			t.Errorf("class %d has a quantum of %d, want %d frames", minor, got[minor], want)
 		}
+	}
+}
+
+// TestBusy divides the link's time among those who use it, and lets priority
+// count within the guarantee alone.
+func TestBusy(t *testing.T) {
+	h := &HTB{capacity: sluice.Capacity{Tx: 200 * sluice.Mbit, Rx: 200 * sluice.Mbit}, set: make(map[uint16]sluice.Allocations),
+		learnt: make(map[sluice.Direction]attention), groups: make(map[string]*group)}
+	for i := range uint16(200) {
+		h.set[16*(i+1)] = sluice.UnshapedBoth
+	}
+	own := sluice.UnshapedBoth
+	own.Tx.Guarantee, own.Tx.Priority = 10*sluice.Mbit, 1
+	h.set[16] = own
+	frame := func() uint32 { return h.rhythm(sluice.Tx).quanta[32] }
+	if got := frame(); got != gsoFrame/16 {
+		t.Errorf("of 200 that may be busy each sends %d bytes in a round, want %d", got, gsoFrame/16)
+	}
+	now, sent := time.Now(), make(map[uint16]uint64)
+	look := func(bytes map[uint16]uint64) {
+		now = now.Add(time.Second)
+		stat := make(map[handle]stats)
+		for minor, n := range bytes {
+			sent[minor] += n
+		}
+		for minor := range h.set {
+			stat[classHandle(minor)] = stats{bytes: sent[minor]}
+		}
+		h.heed(context.Background(), now, [2]map[handle]stats{stat, stat})
+	}
+	prio := func() uint32 { return h.leaf(sluice.Tx, 16, own, rhythm{}).prio }
+	look(nil)
+	look(map[uint16]uint64{16: 1_000_000, 32: 10_000_000})
+	if got := frame(); got != gsoFrame/2 {
+		t.Errorf("of two that are busy each sends %d bytes in a round, want %d", got, gsoFrame/2)
+	}
+	if prio() != urgent {
+		t.Error("within its guarantee it has no priority")
+	}
+	look(map[uint16]uint64{16: 2_000_000})
+	if prio() != bulk {
+		t.Error("beyond its guarantee it has priority")
+	}
+	for range 11 {
+		look(map[uint16]uint64{16: 1_000_000})
+	}
+	if prio() != urgent {
+		t.Error("it does not get its priority back")
 	}
 }

@@ -32,6 +32,7 @@ type HTB struct {
 	set      map[uint16]sluice.Allocations // what each class enforces, by its minor
 	tuned    map[sluice.Direction]rhythm   // what is in force
 	groups   map[string]*group             // by name
+	learnt   map[sluice.Direction]attention
 }
 
 // NewHTB makes a driver. It changes nothing in the kernel before it is asked
@@ -47,7 +48,7 @@ func NewHTB(log *slog.Logger) (*HTB, error) {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's network devices cannot be reached", Err: err}
 	}
 	return &HTB{log: log, tc: tc, links: links, shaped: make(map[int]handle), set: make(map[uint16]sluice.Allocations),
-		tuned: make(map[sluice.Direction]rhythm), groups: make(map[string]*group),
+		tuned: make(map[sluice.Direction]rhythm), groups: make(map[string]*group), learnt: make(map[sluice.Direction]attention),
 		capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}, nil
 }
 
@@ -188,7 +189,7 @@ func (h *HTB) shape(ctx context.Context, index int, on attachment, want sluice.A
 		return err
 	}
 	parent, c := h.branch(want.Group), on.class
-	stays, err := h.under(c, parent)
+	stays, err := h.keeps(c, parent, want)
 	if err != nil {
 		return err
 	}
@@ -218,11 +219,12 @@ func (h *HTB) shape(ctx context.Context, index int, on attachment, want sluice.A
 	})
 	if moved {
 		delete(h.set, left.minor())
+		h.inherit(minor, left.minor())
 	}
 	h.set[minor] = want
 	for _, d := range sluice.Directions {
 		t, r := h.trees[d], h.rhythm(d)
-		p := leaf(want.Get(d), r.quanta[minor], r.late)
+		p := h.leaf(d, minor, want, r)
 		old, there, err := h.tc.class(t.ifindex, c)
 		if err != nil {
 			return err

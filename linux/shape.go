@@ -17,6 +17,8 @@ const (
 	boundless = 125_000_000_000
 
 	mtu = 1514
+
+	urgent, bulk = 0, 1 // HTB serves 0 first
 )
 
 // bytesPerSecond is a rate as the kernel takes it.
@@ -31,9 +33,9 @@ func bytesPerSecond(r sluice.Rate) uint64 {
 // milliseconds, and then is for a quantum.
 func leaf(a sluice.Allocation, quantum uint32, late uint64) params {
 	p := inner(a, late)
-	p.quantum, p.prio = quantum, 1
+	p.quantum, p.prio = quantum, bulk
 	if a.Priority > 0 {
-		p.prio = 0
+		p.prio = urgent
 	}
 	return p
 }
@@ -52,10 +54,13 @@ func trunk(capacity sluice.Rate) params {
 	return params{rate: r, ceil: r, burst: burst(r, 0), cburst: burst(r, 0)}
 }
 
-// mostFrames is the largest quantum in frames. A class that has sent its own
-// waits while all others send theirs; were that 200 ms, TCP would take it for
-// a loss (RFC 6298 as Linux has it).
+// mostFrames is the largest quantum in frames.
 const mostFrames = 16
+
+// turn is how long a class may wait while all others that are busy send
+// theirs, in ms. Were it 200, TCP would take it for a loss (RFC 6298 as Linux
+// has it); half a turn is what a request waits.
+const turn = 50
 
 // scale makes quanta of weights: what classes send in one round of the spare
 // rate.
@@ -64,22 +69,33 @@ type scale struct {
 	frame  float64 // bytes
 }
 
-// newScale gives the least of all weights one frame, for HTB sends a whole
-// one in any case, and less would not be heeded. Below a 16th of the greatest
-// weight all are alike, or the greatest would keep the others waiting. Frames
-// are what TCP makes at the link's rate: a millisecond's worth, or two.
-func newScale(weights map[uint16]float64, capacity sluice.Rate) scale {
-	s := scale{math.Inf(1), float64(min(max(bytesPerSecond(capacity)/500, 2*mtu), gsoFrame))}
-	most := 0.0
-	for _, w := range weights {
+// newScale gives the least of the busy classes' weights one frame, for HTB
+// sends a whole one in any case, and less would not be heeded. Below a 16th of
+// the greatest weight all are alike, or the greatest would keep the others
+// waiting. Frames are what TCP makes at the link's rate, a millisecond's worth
+// and a fifth; where many share it each one's are smaller. The size is one of
+// few, so that not every change is one of all classes.
+func newScale(busy []float64, capacity sluice.Rate) scale {
+	s := scale{weight: math.Inf(1)}
+	most, sum := 0.0, 0.0
+	for _, w := range busy {
 		s.weight, most = min(s.weight, w), max(most, w)
 	}
 	s.weight = max(s.weight, most/mostFrames)
+	for _, w := range busy {
+		sum += max(w, s.weight) / s.weight
+	}
+	rate := float64(bytesPerSecond(capacity))
+	longest := max(min(2.4*rate/1000, rate*turn/1000/max(sum, 1)), 2*mtu)
+	for s.frame = gsoFrame; s.frame > longest; {
+		s.frame /= 2
+	}
+	s.frame = max(s.frame, 2*mtu)
 	return s
 }
 
 func (s scale) quantum(weight float64) uint32 {
-	return uint32(max(weight, s.weight) / s.weight * s.frame)
+	return uint32(min(max(weight, s.weight)/s.weight, mostFrames) * s.frame)
 }
 
 // burst is what a class may send at once after a pause. It has to bridge the
