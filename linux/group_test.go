@@ -137,8 +137,8 @@ func TestBusy(t *testing.T) {
 	own.Tx.Guarantee, own.Tx.Priority = 10*sluice.Mbit, 1
 	h.set[16] = own
 	frame := func() uint32 { return h.rhythm(sluice.Tx).quanta[32] }
-	if got := frame(); got != gsoFrame/16 {
-		t.Errorf("of 200 that may be busy each sends %d bytes in a round, want %d", got, gsoFrame/16)
+	if got := frame(); got != 6250 {
+		t.Errorf("of 200 that may be busy each sends %d bytes in a round, want %d", got, 6250)
 	}
 	now, sent := time.Now(), make(map[uint16]uint64)
 	look := func(bytes map[uint16]uint64) {
@@ -155,8 +155,8 @@ func TestBusy(t *testing.T) {
 	prio := func() uint32 { return h.leaf(sluice.Tx, 16, own, rhythm{}).prio }
 	look(nil)
 	look(map[uint16]uint64{16: 1_000_000, 32: 10_000_000})
-	if got := frame(); got != gsoFrame/2 {
-		t.Errorf("of two that are busy each sends %d bytes in a round, want %d", got, gsoFrame/2)
+	if got := frame(); got != 50000 {
+		t.Errorf("of two that are busy each sends %d bytes in a round, want %d", got, 50000)
 	}
 	if prio() != urgent {
 		t.Error("within its guarantee it has no priority")

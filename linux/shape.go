@@ -73,8 +73,8 @@ type scale struct {
 // sends a whole one in any case, and less would not be heeded. Below a 16th of
 // the greatest weight all are alike, or the greatest would keep the others
 // waiting. Frames are what TCP makes at the link's rate, a millisecond's worth
-// and a fifth; where many share it each one's are smaller. The size is one of
-// few, so that not every change is one of all classes.
+// or two; where many share it each one's are smaller, by half or a quarter and
+// so on, so that not every change is one of all classes.
 func newScale(busy []float64, capacity sluice.Rate) scale {
 	s := scale{weight: math.Inf(1)}
 	most, sum := 0.0, 0.0
@@ -86,8 +86,7 @@ func newScale(busy []float64, capacity sluice.Rate) scale {
 		sum += max(w, s.weight) / s.weight
 	}
 	rate := float64(bytesPerSecond(capacity))
-	longest := max(min(2.4*rate/1000, rate*turn/1000/max(sum, 1)), 2*mtu)
-	for s.frame = gsoFrame; s.frame > longest; {
+	for s.frame = min(rate/500, gsoFrame); s.frame*sum > rate*turn/1000; {
 		s.frame /= 2
 	}
 	s.frame = max(s.frame, 2*mtu)
