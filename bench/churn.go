@@ -14,7 +14,7 @@ import (
 )
 
 // churnLink is what the many share.
-const churnLink = 500 * sluice.Mbit
+const churnLink = 200 * sluice.Mbit
 
 // churn is whether many VMs' shares are right while their guarantees change.
 func churn(ctx context.Context, b *bench) (Result, error) {

@@ -11,7 +11,7 @@ import (
 
 // costRate is what the machine forwards while its cost is taken: what its
 // slowest candidate can.
-const costRate = 400 * sluice.Mbit
+const costRate = 200 * sluice.Mbit
 
 // cost is the processors' time per Gbit with few classes and with many.
 func cost(ctx context.Context, b *bench) (Result, error) {

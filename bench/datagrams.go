@@ -32,6 +32,9 @@ func (s *site) datagrams(ctx context.Context, d sluice.Direction, rate sluice.Ra
 		return 0, 0, err
 	}
 	defer out.Close()
+	if err := heedless(out.(*net.UDPConn)); err != nil {
+		return 0, 0, err
+	}
 	arrived := make(chan int)
 	go func() {
 		n := 0
@@ -62,12 +65,18 @@ func (s *site) datagrams(ctx context.Context, d sluice.Direction, rate sluice.Ra
 
 // roomy gives the receiver a queue in which nothing is lost while it waits
 // for a processor.
-func roomy(c *net.UDPConn) error {
+func roomy(c *net.UDPConn) error { return buffer(c, unix.SO_RCVBUFFORCE) }
+
+// heedless lets the sender go on however much of its own waits in a queue of
+// this machine. What a VM sent has left it, and is no business of its socket.
+func heedless(c *net.UDPConn) error { return buffer(c, unix.SO_SNDBUFFORCE) }
+
+func buffer(c *net.UDPConn, option int) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
 	}
-	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20) }); e != nil {
+	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, 64<<20) }); e != nil {
 		return e
 	}
 	return err

@@ -14,8 +14,8 @@ import (
 
 // The newcomer figure's link, and what the one that comes and goes is promised.
 const (
-	newcomersLink = 200 * sluice.Mbit
-	newcomersOwn  = 80 * sluice.Mbit
+	newcomersLink = 100 * sluice.Mbit
+	newcomersOwn  = 40 * sluice.Mbit
 )
 
 // Who is on it.

@@ -52,6 +52,9 @@ func (t *tenants) spray(d sluice.Direction, arrived func(i int, at int64)) (p *s
 			return p, err
 		}
 		p.ends = append(p.ends, outs[i])
+		if err := heedless(outs[i].(*net.UDPConn)); err != nil {
+			return p, err
+		}
 		go p.receive(i, in, arrived)
 	}
 	go p.send(outs)
@@ -73,14 +76,25 @@ func (p *spray) send(outs []net.Conn) {
 		now := time.Now()
 		span := now.Sub(last).Seconds()
 		last = now
-		for i, out := range outs {
+		for i := range outs {
 			rate := float64(p.rates[i].Load()) / 8
 			owed[i] = min(owed[i]+span*rate, max(rate/50, 2*wire)) // who was held up makes up for little
-			for ; rate > 0 && owed[i] >= wire; owed[i] -= wire {
+			if rate == 0 {
+				owed[i] = 0
+			}
+		}
+		for some := true; some; { // one each, so that nobody waits for another's
+			some = false
+			for i, out := range outs {
+				if owed[i] < wire {
+					continue
+				}
 				if _, err := out.Write(packet); errors.Is(err, net.ErrClosed) {
 					return
 				}
 				p.sent[i].Add(wire)
+				owed[i] -= wire
+				some = true
 			}
 		}
 	}

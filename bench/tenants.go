@@ -149,6 +149,10 @@ func (t *tenants) flood(i int, d sluice.Direction, rate sluice.Rate) (*load, err
 		return nil, err
 	}
 	n.close = func() { out.Close(); n.packets.Close() }
+	if err := heedless(out.(*net.UDPConn)); err != nil {
+		n.close()
+		return nil, err
+	}
 	_ = n.packets.SetReadBuffer(4 << 20)
 	go func() {
 		for buf := make([]byte, 2048); ; {

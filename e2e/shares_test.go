@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sluice"
 	"sluice/allocate"
 	"sluice/linux"
@@ -111,6 +113,16 @@ func (s *site) flood(from *netnstest.NS, address string, rate sluice.Rate) {
 		s.Fatal(err)
 	}
 	s.Cleanup(func() { c.Close() })
+	// What a VM sent has left it: what waits in a queue here must not stop its socket.
+	raw, err := c.(*net.UDPConn).SyscallConn()
+	if err == nil {
+		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 64<<20) }); err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
 	go func() {
 		buf := make([]byte, 1400)
 		begin, sent := time.Now(), 0.0
