@@ -14,7 +14,7 @@ import (
 )
 
 // churnLink is what the many share.
-const churnLink = 200 * sluice.Mbit
+const churnLink = 500 * sluice.Mbit
 
 // churn is whether many VMs' shares are right while their guarantees change.
 func churn(ctx context.Context, b *bench) (Result, error) {
@@ -26,7 +26,7 @@ func churn(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
 		Detail: Table{Head: []string{"direction", "steady seconds", "all vifs together, worst second", "vifs' seconds within 3 %", "within 5 %", "worst of a vif's", "mean"}},
 		Chart:  Chart{Title: fmt.Sprintf("%d vifs with guarantees that change: how far from the oracle a second is", vifs), Unit: "parts of all vifs' steady seconds", Groups: []string{"≤ 1 %", "1–2 %", "2–3 %", "3–5 %", "5–10 %", "> 10 %"}},
-		Note: fmt.Sprintf("%d VMs, each promised from a half to all of its part of three quarters of %s, and each sending 1.8 times its part in UDP. Every %d s %d random ones get other guarantees and weights as one batch; "+
+		Note: fmt.Sprintf("%d VMs, each promised from a half to all of its part of three quarters of %s, and each sending 1.4 times its part in UDP. Every %d s %d random ones get other guarantees and weights as one batch; "+
 			"the second after that is not counted. The oracle, package allocate, gets what each really sent. A second is as far off as the sum of all vifs' differences, by the sum of their shares.",
 			vifs, churnLink, int(settle/time.Second)+seconds, each),
 	}
@@ -113,7 +113,7 @@ func (b *bench) churned(ctx context.Context, d sluice.Direction, vifs, rounds, e
 	}
 	defer p.close()
 	for i := range claims {
-		p.set(i, churnLink*9/5/sluice.Rate(vifs))
+		p.set(i, churnLink*7/5/sluice.Rate(vifs))
 	}
 	if err := wait(ctx, 3*time.Second); err != nil {
 		return nil, nil, err

@@ -28,9 +28,9 @@ const (
 const (
 	stay   = 125 * time.Millisecond // on, then off
 	slot   = time.Millisecond
-	within = 10  // slots that a share is taken over
+	within = 25  // slots that a share is taken over: some rounds of the link's quanta
 	ahead  = 10  // slots before the event that are kept
-	behind = 80  // and after it
+	behind = 100 // and after it
 	off    = .05 // of the oracle's share
 )
 
