@@ -31,6 +31,7 @@ var figures = []figure{
 	{"throughput", throughput},
 	{"scale", scale},
 	{"contention", contention},
+	{"neighbour", neighbour},
 	{"weights", weights},
 	{"newcomers", newcomers},
 	{"churn", churn},
@@ -50,6 +51,13 @@ func (*bench) say(format string, args ...any) {
 }
 
 func main() {
+	if ok, err := end(os.Args); ok {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	only := flag.String("only", "", "measure these figures, comma-separated; the others keep their last results")
 	short := flag.Bool("short", false, "less of everything, to see whether it works; nothing is kept")
 	program := flag.String("sluice", "bin/sluice", "the program to measure")

@@ -68,7 +68,7 @@ func limitByCNI(ctx context.Context, host, vm *space, dev string, r sluice.Rate)
 		return err
 	}
 	cmd := exec.CommandContext(ctx, cniDir+"/bandwidth")
-	cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=vm", "CNI_IFNAME=eth0", "CNI_NETNS=" + ns, "CNI_PATH=" + cniDir, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"CNI_COMMAND=ADD", "CNI_CONTAINERID=" + dev, "CNI_IFNAME=eth0", "CNI_NETNS=" + ns, "CNI_PATH=" + cniDir, "PATH=" + os.Getenv("PATH")}
 	cmd.Stdin = strings.NewReader(string(text))
 	_, err = host.output(cmd)
 	return err

@@ -87,6 +87,10 @@ type load struct {
 	close   func()
 }
 
+// piece is what the flows' programs write and read at once, in bytes. While
+// the kernel copies it, nobody else has that processor.
+const piece = 16 << 10
+
 // tcp begins so many flows.
 func (t *tenants) tcp(i int, d sluice.Direction, flows int) (*load, error) {
 	from, to, address := t.ends(i, d)
@@ -116,14 +120,14 @@ func (t *tenants) tcp(i int, d sluice.Direction, flows int) (*load, error) {
 		all = append(all, in, out)
 		n.in = append(n.in, in.(*net.TCPConn))
 		go func() {
-			for buf := make([]byte, 256<<10); ; {
+			for buf := make([]byte, piece); ; {
 				if _, err := out.Write(buf); err != nil {
 					return
 				}
 			}
 		}()
 		go func() {
-			for buf := make([]byte, 256<<10); ; {
+			for buf := make([]byte, piece); ; {
 				if _, err := in.Read(buf); err != nil {
 					return
 				}
@@ -218,55 +222,6 @@ func windows(ctx context.Context, n *load, each time.Duration, count int) ([]flo
 		last = now
 	}
 	return rates, err
-}
-
-// asks are the times that a small request over TCP and its answer take, one
-// every few milliseconds, in milliseconds.
-func (t *tenants) asks(ctx context.Context, i int, d time.Duration) ([]float64, error) {
-	var l net.Listener
-	if err := t.vms[i].do(func() (err error) { l, err = net.Listen("tcp", t.address(i)+":0"); return }); err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	var c net.Conn
-	if err := t.net.do(func() (err error) { c, err = net.DialTimeout("tcp", l.Addr().String(), 10*time.Second); return }); err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	s, err := l.Accept()
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	go func() {
-		for buf := make([]byte, 512); ; {
-			n, err := s.Read(buf)
-			if err != nil {
-				return
-			}
-			if _, err := s.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}()
-	var took []float64
-	buf := make([]byte, 200)
-	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(4 * time.Millisecond) {
-		begin := time.Now()
-		if _, err := c.Write(buf); err != nil {
-			return nil, err
-		}
-		_ = c.SetReadDeadline(begin.Add(20 * time.Second))
-		for got := 0; got < len(buf); {
-			n, err := c.Read(buf[got:])
-			if err != nil {
-				return nil, fmt.Errorf("no answer within 20 s: %w", err)
-			}
-			got += n
-		}
-		took = append(took, float64(time.Since(begin))/1e6)
-	}
-	return took, ctx.Err()
 }
 
 // all runs everything at once.
