@@ -1,9 +1,11 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +120,7 @@ func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change
 	}
 	if old.Result != sluice.Done {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Refused,
-			Message: fmt.Sprintf("change %d of %s vif %d is %s", id, old.VM, old.VIF, old.Result), Try: "only a change that is done can be undone"}
+			Message: fmt.Sprintf("change %d of %s is %s", id, sluice.VIF{VM: old.VM, Index: old.VIF}, old.Result), Try: "only a change that is done can be undone"}
 	}
 	vif, ok := find(c.Inventory.VIFs(), old.Key)
 	if !ok {
@@ -198,45 +200,60 @@ func (c *Control) check(ctx context.Context, vif sluice.VIF, seen Node, change s
 	if seen.State != sluice.Connected {
 		return sluice.Change{}, c.conflict(ctx, vif)
 	}
-	if err := c.sensible(vif, change); err != nil {
-		return sluice.Change{}, err
-	}
-	if !raises(change) && !moves(vif, change) {
-		return change, nil
-	}
-	nodes, err := c.Store.Nodes(ctx)
+	nodes, err := c.neighbours(ctx, vif, change)
 	if err != nil {
 		return sluice.Change{}, err
 	}
 	return change, c.fits(ctx, nodes, vif, seen, change)
 }
 
-// fits refuses a change that others leave no room for; nodes are what they
-// have. Whoever goes on to begin the change holds c.admission.
+// neighbours are what all have, if it matters to the change.
+func (c *Control) neighbours(ctx context.Context, vif sluice.VIF, change sluice.Change) (map[string]Node, error) {
+	if !raises(change) && !moves(vif, change) {
+		return nil, nil
+	}
+	return c.Store.Nodes(ctx)
+}
+
+// fits refuses a change that others leave no room for, nodes being what they
+// have, or that makes no sense by itself: in this order, so that what the
+// latter says would do is no more than there is. Whoever goes on to begin the
+// change holds c.admission.
 func (c *Control) fits(ctx context.Context, nodes map[string]Node, vif sluice.VIF, seen Node, change sluice.Change) error {
 	if err := c.grouped(nodes, vif, change); err != nil {
 		return err
 	}
-	return c.admit(ctx, nodes, vif, seen, change)
+	if err := c.admit(ctx, nodes, vif, seen, change); err != nil {
+		return err
+	}
+	return c.sensible(vif, change)
 }
 
-// sensible checks the directions that the request touches: the other one may
-// be as it was, even where today it would be refused.
+// sensible checks the directions that the request touches, the narrower one
+// first: the other may be as it was, even where today it would be refused. A
+// limit that was there already is not held against a link that has shrunk since.
 func (c *Control) sensible(vif sluice.VIF, change sluice.Change) error {
 	capacity := c.Capacity()
-	err := change.To.Tx.Check(sluice.Tx, capacity.Tx)
-	if change.To.Tx == change.From.Tx {
-		err = nil
+	order := sluice.Directions
+	slices.SortStableFunc(order[:], func(a, b sluice.Direction) int {
+		return cmp.Compare(min(change.To.Get(a).Limit, capacity.Get(a)), min(change.To.Get(b).Limit, capacity.Get(b)))
+	})
+	for _, d := range order {
+		from, to, link := change.From.Get(d), change.To.Get(d), capacity.Get(d)
+		if to == from {
+			continue
+		}
+		if to.Limit == from.Limit || change.Undoes != 0 {
+			link = sluice.Unlimited
+		}
+		err := to.Check(d, link)
+		if e, ok := err.(*sluice.Error); ok {
+			told := *e
+			told.Unchanged = keeps(vif, change.From)
+			return &told
+		}
 	}
-	if err == nil && change.To.Rx != change.From.Rx {
-		err = change.To.Rx.Check(sluice.Rx, capacity.Rx)
-	}
-	if e, ok := err.(*sluice.Error); ok {
-		told := *e
-		told.Unchanged = keeps(vif, change.From)
-		return &told
-	}
-	return err
+	return nil
 }
 
 // await returns the change when the driver layer has finished it.
@@ -307,7 +324,12 @@ func (c *Control) last(ctx context.Context, n Node) string {
 	return fmt.Sprintf("%s to %s at %s (change %d)", change.By, change.To, change.At.Format(time.TimeOnly), change.ID)
 }
 
-func keeps(vif sluice.VIF, a sluice.Allocations) string { return fmt.Sprintf("%s keeps %s", vif, a) }
+func keeps(vif sluice.VIF, a sluice.Allocations) string {
+	if vif.IsGroup() && a.Group == "" {
+		return fmt.Sprintf("there is still no %s", vif)
+	}
+	return fmt.Sprintf("%s keeps %s", vif, a)
+}
 
 // Change returns one record of the journal; NotFound if there is none.
 func (c *Control) Change(ctx context.Context, id uint64) (sluice.Change, error) {
