@@ -109,10 +109,7 @@ func (c *Control) budget(d sluice.Direction, group string, nodes map[string]Node
 
 // promisable is a link less the reserve.
 func (c *Control) promisable(link sluice.Rate) sluice.Rate {
-	if link == sluice.Unlimited {
-		return link
-	}
-	return link - link/100*sluice.Rate(c.Reserve) - link%100*sluice.Rate(c.Reserve)/100
+	return promisable(link, int(c.reserve.Load()))
 }
 
 // promises are what all in a group but one hold of it, most first, whether
@@ -163,8 +160,8 @@ func (c *Control) tooMuch(ctx context.Context, nodes map[string]Node, vif sluice
 	switch {
 	case within != sluice.HostGroup:
 		of = fmt.Sprintf("group %s's %s", within, s.budget)
-	case c.Reserve > 0:
-		of = fmt.Sprintf("%s, the link's %s less a reserve of %d %%", s.budget, link, c.Reserve)
+	case c.reserve.Load() > 0:
+		of = fmt.Sprintf("%s, the link's %s less a reserve of %d %%", s.budget, link, c.reserve.Load())
 	}
 	var tries []string
 	if most := min(s.most, change.To.Get(s.d).Limit); most > 0 {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice"
@@ -25,7 +26,8 @@ type Options struct {
 	// PutCapacity has the kernel share another capacity from now on, and
 	// Capacity say so; nil where that cannot be.
 	PutCapacity func(ctx context.Context, c sluice.Capacity) error
-	// Reserve is how much of the capacity is never promised, in percent.
+	// Reserve is how much of the capacity is never promised, in percent, until
+	// SetLink says another.
 	Reserve int
 	// Demand is what vifs want now, as measured, by their keys; nil where nobody measures.
 	Demand func() map[string]sluice.Capacity
@@ -49,6 +51,7 @@ type Control struct {
 	nodes map[string]Node // what the store last said, for Settings
 
 	resized chan struct{} // the capacity has changed
+	reserve atomic.Int64  // percent of it, as SetLink said last
 
 	// admission is held from counting what is promised until more is.
 	admission sync.Mutex
@@ -72,6 +75,7 @@ func New(o Options) *Control {
 		o.Fault = func(string) {}
 	}
 	c := &Control{Options: o, nodes: make(map[string]Node), resized: make(chan struct{}, 1)}
+	c.reserve.Store(int64(o.Reserve))
 	c.layer = newLayer(o, c.hub.answer, c.sharing)
 	return c
 }
