@@ -56,6 +56,8 @@ func (a Allocation) Check(d Direction, capacity Rate) error {
 	case a.Guarantee > capacity:
 		return &Error{Code: Refused, Message: fmt.Sprintf("%s guarantee %s is above the link's %s", d, a.Guarantee, capacity),
 			Try: fmt.Sprintf("at most %s", capacity)}
+	case a.Guarantee > MaxRate:
+		return &Error{Code: Invalid, Message: fmt.Sprintf("%s guarantee %s is beyond any link", d, a.Guarantee), Try: fmt.Sprintf("at most %s", MaxRate)}
 	case a.Weight < MinWeight || a.Weight > MaxWeight:
 		return &Error{Code: Invalid, Message: fmt.Sprintf("%s weight %d is outside %d to %d", d, a.Weight, MinWeight, MaxWeight),
 			Try: fmt.Sprintf("%d, the nearest that there is", min(max(a.Weight, MinWeight), MaxWeight))}

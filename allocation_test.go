@@ -64,6 +64,16 @@ func TestAllocationCheck(t *testing.T) {
 	}
 }
 
+// Also where nobody said what the link carries, nobody is promised more than any has.
+func TestGuaranteeBeyondAnyLink(t *testing.T) {
+	a := sluice.Unshaped
+	for a.Guarantee = sluice.MaxRate; a.Guarantee > 0; a.Guarantee *= 2 {
+		if err := a.Check(sluice.Tx, sluice.Unlimited); (err == nil) != (a.Guarantee == sluice.MaxRate) {
+			t.Errorf("%s: %v", a.Guarantee, err)
+		}
+	}
+}
+
 // What Check lets pass is within every bound, whatever the link; and a wider
 // link refuses nothing that a narrower one allows.
 func TestAllocationCheckHolds(t *testing.T) {
@@ -72,7 +82,7 @@ func TestAllocationCheckHolds(t *testing.T) {
 			Weight: rapid.IntRange(-2, 20_000).Draw(t, "weight"), Priority: rapid.IntRange(-1, 2).Draw(t, "priority")}
 		link := anyRate().Draw(t, "link")
 		err := a.Check(sluice.Rx, link)
-		bad := a.Limit < sluice.MinLimit || a.Limit != sluice.Unlimited && a.Limit > link || a.Guarantee > min(a.Limit, link) ||
+		bad := a.Limit < sluice.MinLimit || a.Limit != sluice.Unlimited && a.Limit > link || a.Guarantee > min(a.Limit, link, sluice.MaxRate) ||
 			a.Weight < 1 || a.Weight > 10_000 || a.Priority>>1 != 0 || a.Priority > 0 && a.Guarantee == 0
 		if bad != (err != nil) {
 			t.Fatalf("%+v on %s: %v", a, link, err)

@@ -143,7 +143,7 @@ func inside(groups []allocate.Group, p, g int) bool {
 func below(claims []allocate.Claim, groups []allocate.Group, grants []sluice.Rate, g int) (sum sluice.Rate) {
 	for i, c := range claims {
 		if inside(groups, c.Group, g) {
-			sum += grants[i]
+			sum = add(sum, grants[i])
 		}
 	}
 	return sum
@@ -153,21 +153,26 @@ func TestNeverOverAnyBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		capacity := rates().Draw(t, "capacity")
 		claims, groups := drawHost(t)
-		grants := share(t, capacity, claims, groups)
-		for i, c := range claims {
-			if grants[i] > min(c.Limit, c.Demand) {
-				t.Errorf("claim %d: granted %s over limit %s or demand %s", i, grants[i], c.Limit, c.Demand)
-			}
-		}
-		if sum := below(claims, groups, grants, allocate.Host); sum > capacity {
-			t.Errorf("granted %s of %s", sum, capacity)
-		}
-		for g := range groups {
-			if sum := below(claims, groups, grants, g); sum > groups[g].Limit {
-				t.Errorf("group %d: granted %s over limit %s", g, sum, groups[g].Limit)
-			}
-		}
+		within(t, capacity, claims, groups, share(t, capacity, claims, groups))
 	})
+}
+
+// within holds grants against every bound there is. Sums stop instead of
+// wrapping, for whoever draws rates that no link has.
+func within(t interface{ Errorf(string, ...any) }, capacity sluice.Rate, claims []allocate.Claim, groups []allocate.Group, grants []sluice.Rate) {
+	for i, c := range claims {
+		if grants[i] > min(c.Limit, c.Demand) {
+			t.Errorf("claim %d: granted %s over limit %s or demand %s", i, grants[i], c.Limit, c.Demand)
+		}
+	}
+	if sum := below(claims, groups, grants, allocate.Host); sum > capacity {
+		t.Errorf("granted %s of %s", sum, capacity)
+	}
+	for g := range groups {
+		if sum := below(claims, groups, grants, g); sum > groups[g].Limit {
+			t.Errorf("group %d: granted %s over limit %s", g, sum, groups[g].Limit)
+		}
+	}
 }
 
 // A guarantee is satisfiable when those of the whole host fit everywhere.
@@ -196,21 +201,25 @@ func TestNothingIdleWhileAnyoneWants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		capacity := rates().Draw(t, "capacity")
 		claims, groups := drawHost(t)
-		grants := share(t, capacity, claims, groups)
-		rounding := sluice.Rate(len(claims) + len(groups))
-		full := func(g int, limit sluice.Rate) bool {
-			return add(below(claims, groups, grants, g), rounding) >= limit
-		}
-		for i, c := range claims {
-			stopped := grants[i] == min(c.Limit, c.Demand) || full(allocate.Host, capacity)
-			for g := c.Group; g != allocate.Host; g = groups[g].Parent {
-				stopped = stopped || full(g, groups[g].Limit)
-			}
-			if !stopped {
-				t.Errorf("claim %d wants more than %s and nothing stops it", i, grants[i])
-			}
-		}
+		busy(t, capacity, claims, groups, share(t, capacity, claims, groups))
 	})
+}
+
+// busy finds whoever gets less than it wants, though nothing is in the way.
+func busy(t interface{ Errorf(string, ...any) }, capacity sluice.Rate, claims []allocate.Claim, groups []allocate.Group, grants []sluice.Rate) {
+	rounding := sluice.Rate(len(claims) + len(groups))
+	full := func(g int, limit sluice.Rate) bool {
+		return add(below(claims, groups, grants, g), rounding) >= limit
+	}
+	for i, c := range claims {
+		stopped := grants[i] == min(c.Limit, c.Demand) || full(allocate.Host, capacity)
+		for g := c.Group; g != allocate.Host; g = groups[g].Parent {
+			stopped = stopped || full(g, groups[g].Limit)
+		}
+		if !stopped {
+			t.Errorf("claim %d wants more than %s and nothing stops it", i, grants[i])
+		}
+	}
 }
 
 func add(a, b sluice.Rate) sluice.Rate {
@@ -297,32 +306,56 @@ func TestScaleFree(t *testing.T) {
 	})
 }
 
-// FuzzShare checks that nothing the caller can pass panics or breaks a bound.
+// FuzzShare makes claims and groups of any bytes: nothing that a caller can
+// pass panics, what is no tree or out of range is refused in words, and all
+// else is within every bound with nothing idle.
 func FuzzShare(f *testing.F) {
-	f.Add(uint64(100*m), uint64(10*m), uint64(20*m), uint64(5*m), 1, 0, uint64(9), uint64(9), 3, -1)
-	f.Add(^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0), 10000, -1, ^uint64(0), ^uint64(0), 1, 0)
-	f.Fuzz(func(t *testing.T, capacity, guarantee, limit, demand uint64, weight, group int, groupGuarantee, groupLimit uint64, groupWeight, parent int) {
-		claims := []allocate.Claim{
-			{sluice.Rate(guarantee), sluice.Rate(limit), sluice.Rate(demand), weight, group},
-			{sluice.Rate(demand), sluice.Rate(guarantee), sluice.Rate(limit), groupWeight, allocate.Host},
+	f.Add(uint64(100*m), []byte{2, 1, 1, 1, 1, 1, 9, 1, 1, 0, 0, 3, 3, 3, 100, 1})
+	f.Add(^uint64(0), []byte{4, 255, 255, 1, 0, 255, 255, 1, 1, 254, 255, 255, 1, 2, 255, 255, 255, 255, 1, 3})
+	f.Add(uint64(0), []byte{3, 0, 0, 1, 2, 0, 0, 1, 1})
+	f.Fuzz(func(t *testing.T, capacity uint64, text []byte) {
+		next := func() byte {
+			if len(text) == 0 {
+				return 0
+			}
+			b := text[0]
+			text = text[1:]
+			return b
 		}
-		groups := []allocate.Group{{sluice.Rate(groupGuarantee), sluice.Rate(groupLimit), groupWeight, parent}}
+		rate := func() sluice.Rate { // of every magnitude, and both ends
+			b := next()
+			if b == 255 {
+				return sluice.Unlimited - sluice.Rate(next())
+			}
+			return sluice.Rate(b&3) << (b >> 2)
+		}
+		weight := func() int { return int(next()) * int(next()) }
+		groups := make([]allocate.Group, next()%6)
+		for g := range groups {
+			groups[g] = allocate.Group{Guarantee: rate(), Limit: rate(), Weight: weight(), Parent: int(next()%8) - 2}
+		}
+		var claims []allocate.Claim
+		for len(text) > 0 && len(claims) < 64 {
+			claims = append(claims, allocate.Claim{Guarantee: rate(), Limit: rate(), Demand: rate(), Weight: weight(), Group: int(next()%8) - 2})
+		}
 		grants, err := allocate.Share(sluice.Rate(capacity), claims, groups)
 		if err != nil {
+			if sluice.CodeOf(err) != sluice.Invalid {
+				t.Errorf("refused as %s: %v", sluice.CodeOf(err), err)
+			}
 			return
 		}
-		sum := add(grants[0], grants[1])
-		if sum > sluice.Rate(capacity) || grants[0] > sluice.Rate(min(limit, demand)) {
-			t.Errorf("granted %v of %d", grants, capacity)
-		}
+		within(t, sluice.Rate(capacity), claims, groups, grants)
+		busy(t, sluice.Rate(capacity), claims, groups, grants)
 	})
 }
 
+// BenchmarkShare100000 is a host of 100,000 claims in 1,000 groups up to four deep.
 func BenchmarkShare100000(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 2))
 	groups := make([]allocate.Group, 1000)
 	for g := range groups {
-		groups[g] = allocate.Group{Guarantee: sluice.Rate(random.IntN(10)) * m, Limit: sluice.Unlimited, Weight: 1 + random.IntN(100), Parent: allocate.Host}
+		groups[g] = allocate.Group{Guarantee: sluice.Rate(random.IntN(10)) * m, Limit: sluice.Unlimited, Weight: 1 + random.IntN(100), Parent: g/6 - 1}
 	}
 	claims := make([]allocate.Claim, 100_000)
 	for i := range claims {

@@ -21,17 +21,28 @@ func raises(c sluice.Change) bool {
 	return c.To.Tx.Guarantee > c.From.Tx.Guarantee || c.To.Rx.Guarantee > c.From.Rx.Guarantee
 }
 
+// shortage is a guarantee in one direction that does not fit.
+type shortage struct {
+	d        sluice.Direction
+	asked    sluice.Rate
+	most     sluice.Rate // that would be accepted
+	budget   sluice.Rate
+	promises []promise // what others hold of it
+}
+
 // admit refuses a change that promises more than there is: of the link, or of
-// a group's guarantee.
+// a group's guarantee. If both directions have too little it speaks of the one
+// that has least, so that what it says would fit, fits both.
 func (c *Control) admit(ctx context.Context, nodes map[string]Node, vif sluice.VIF, seen Node, change sluice.Change) error {
 	if !raises(change) && !moves(vif, change) {
 		return nil
 	}
+	if err := c.covers(ctx, vif, nodes, change); err != nil {
+		return err
+	}
 	within := level(change.To)
+	var least *shortage
 	for _, d := range sluice.Directions {
-		if err := c.covers(ctx, d, vif, nodes, change); err != nil {
-			return err
-		}
 		asked, had := change.To.Get(d).Guarantee, sluice.Rate(0)
 		if level(change.From) == within {
 			had = change.From.Get(d).Guarantee
@@ -47,30 +58,39 @@ func (c *Control) admit(ctx context.Context, nodes map[string]Node, vif sluice.V
 		if err != nil {
 			return err
 		}
-		if asked > budget-min(sum(promises), budget) {
-			return c.tooMuch(d, vif, asked, budget, promises, change)
+		most := max(budget-min(sum(promises), budget), had)
+		if asked > most && (least == nil || most < least.most) {
+			least = &shortage{d, asked, most, budget, promises}
 		}
 	}
-	return nil
-}
-
-// covers refuses that a group's guarantee becomes less than its members'.
-func (c *Control) covers(ctx context.Context, d sluice.Direction, vif sluice.VIF, nodes map[string]Node, change sluice.Change) error {
-	to := change.To.Get(d).Guarantee
-	if !vif.IsGroup() || to >= change.From.Get(d).Guarantee {
+	if least == nil {
 		return nil
 	}
-	name, _ := sluice.GroupOf(vif.Key())
-	promises, err := c.promises(ctx, d, nodes, "", name)
-	if err != nil {
-		return err
+	return c.tooMuch(ctx, nodes, vif, *least, change)
+}
+
+// covers refuses that a group's guarantee becomes less than its members', and
+// speaks of the direction in which they have most.
+func (c *Control) covers(ctx context.Context, vif sluice.VIF, nodes map[string]Node, change sluice.Change) (refusal error) {
+	name, isGroup := sluice.GroupOf(vif.Key())
+	most := sluice.Rate(0)
+	for _, d := range sluice.Directions {
+		to := change.To.Get(d).Guarantee
+		if !isGroup || to >= change.From.Get(d).Guarantee {
+			continue
+		}
+		promises, err := c.promises(ctx, d, nodes, "", name)
+		if err != nil {
+			return err
+		}
+		if total := sum(promises); to < total && total > most {
+			most = total
+			refusal = &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
+				Message: fmt.Sprintf("%s guarantee %s for %s is less than the %s of its members: %s", d, to, vif, total, c.held(promises)),
+				Try:     fmt.Sprintf("at least %s, or lower theirs by %s first", total, total-to)}
+		}
 	}
-	if total := sum(promises); to < total {
-		return &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
-			Message: fmt.Sprintf("%s guarantee %s for %s is less than the %s of its members: %s", d, to, vif, total, c.held(promises)),
-			Try:     fmt.Sprintf("at least %s, or lower theirs by %s first", total, total-to)}
-	}
-	return nil
+	return refusal
 }
 
 // budget is what of a link or of a group's guarantee may be promised. Of a
@@ -89,10 +109,7 @@ func (c *Control) budget(d sluice.Direction, group string, nodes map[string]Node
 
 // promisable is a link less the reserve.
 func (c *Control) promisable(link sluice.Rate) sluice.Rate {
-	if link == sluice.Unlimited {
-		return link
-	}
-	return link - link/100*sluice.Rate(c.Reserve) - link%100*sluice.Rate(c.Reserve)/100
+	return promisable(link, int(c.reserve.Load()))
 }
 
 // promises are what all in a group but one hold of it, most first, whether
@@ -135,28 +152,57 @@ func sum(promises []promise) (total sluice.Rate) {
 	return total
 }
 
-// tooMuch says what is free, who holds how much, and what would fit.
-func (c *Control) tooMuch(d sluice.Direction, vif sluice.VIF, asked, budget sluice.Rate, promises []promise, change sluice.Change) error {
-	held := sum(promises)
-	free := budget - min(held, budget)
-	within, link := level(change.To), c.Capacity().Get(d)
+// tooMuch says what is free, who holds how much, and what would be accepted.
+func (c *Control) tooMuch(ctx context.Context, nodes map[string]Node, vif sluice.VIF, s shortage, change sluice.Change) error {
+	held := sum(s.promises)
+	within, link := level(change.To), c.Capacity().Get(s.d)
 	of := fmt.Sprintf("the link's %s", link)
 	switch {
 	case within != sluice.HostGroup:
-		of = fmt.Sprintf("group %s's %s", within, budget)
-	case c.Reserve > 0:
-		of = fmt.Sprintf("%s, the link's %s less a reserve of %d %%", budget, link, c.Reserve)
+		of = fmt.Sprintf("group %s's %s", within, s.budget)
+	case c.reserve.Load() > 0:
+		of = fmt.Sprintf("%s, the link's %s less a reserve of %d %%", s.budget, link, c.reserve.Load())
 	}
-	e := &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
-		Message: fmt.Sprintf("%s guarantee %s for %s does not fit: %s is free of %s; %s", d, asked, vif, free, of, c.held(promises)),
-		Try:     fmt.Sprintf("a guarantee of at most %s", free)}
+	var tries []string
+	if most := min(s.most, change.To.Get(s.d).Limit); most > 0 {
+		tries = append(tries, fmt.Sprintf("a guarantee of at most %s", most))
+	}
+	room, enough, err := c.roomIn(ctx, s.d, nodes, within, held+s.asked)
 	switch {
-	case within != sluice.HostGroup:
-		e.Try += fmt.Sprintf(", or one of at least %s for group %s first", held+asked, within)
-	case free == 0:
-		e.Try = fmt.Sprintf("lower another's guarantee by %s first", asked)
+	case err != nil:
+		return err
+	case enough:
+		tries = append(tries, "first: "+strings.Join(room, ", then: "))
+	case len(tries) > 0:
+	case s.asked <= s.budget:
+		tries = append(tries, fmt.Sprintf("lower another's guarantee by %s first", held+s.asked-s.budget))
+	default:
+		tries = append(tries, fmt.Sprintf("lower others' guarantees first; %s is the most that can be", s.budget))
 	}
-	return e
+	return &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
+		Message: fmt.Sprintf("%s guarantee %s for %s does not fit: %s is free of %s; %s", s.d, s.asked, vif,
+			s.budget-min(held, s.budget), of, c.held(s.promises)),
+		Try: strings.Join(tries, ", or ")}
+}
+
+// roomIn are the commands after which so much of a group's guarantee may be
+// promised, those for the groups around it first; enough is false where none
+// would do, for the link has no more or a limit is in the way.
+func (c *Control) roomIn(ctx context.Context, d sluice.Direction, nodes map[string]Node, group string, need sluice.Rate) (first []string, enough bool, err error) {
+	if need <= c.budget(d, group, nodes) {
+		return nil, true, nil
+	}
+	key := sluice.GroupVIF(group).Key()
+	n := nodes[key].Value
+	if group == sluice.HostGroup || need > n.Get(d).Limit {
+		return nil, false, nil
+	}
+	others, err := c.promises(ctx, d, nodes, key, level(n))
+	if err != nil {
+		return nil, false, err
+	}
+	first, enough, err = c.roomIn(ctx, d, nodes, level(n), sum(others)+need)
+	return append(first, fmt.Sprintf("sluice group set %s --%s --guarantee %s", group, d, need)), enough, err
 }
 
 // held says who holds how much.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"sluice"
 )
@@ -19,40 +20,78 @@ type step struct {
 	undoes   uint64
 }
 
-// gives says whether the step promises less than held before in any direction.
-func (s step) gives() bool {
-	return s.to.Tx.Guarantee < s.from.Tx.Guarantee || s.to.Rx.Guarantee < s.from.Rx.Guarantee
+// change is the step as one.
+func (s step) change() sluice.Change {
+	return sluice.Change{Key: s.vif.Key(), By: s.by, At: now(), From: s.from, To: s.to, Undoes: s.undoes}
 }
 
-func (s step) takes() bool {
-	c := sluice.Change{From: s.from, To: s.to}
-	return raises(c) || moves(s.vif, c)
-}
-
-// split divides steps into those that give and those that take what was given
-// before. One that does both is in both.
-func split(steps []step) (giving, taking []step) {
-	for _, s := range steps {
-		switch {
-		case !s.gives():
-			taking = append(taking, s)
-		case !s.takes():
-			giving = append(giving, s)
-		default:
-			less := s.from
-			less.Tx.Guarantee = min(s.from.Tx.Guarantee, s.to.Tx.Guarantee)
-			less.Rx.Guarantee = min(s.from.Rx.Guarantee, s.to.Rx.Guarantee)
-			giving = append(giving, step{s.vif, s.from, less, s.by, s.undoes})
-			taking = append(taking, step{s.vif, less, s.to, s.by, s.undoes})
-		}
+// split divides a step that lowers one guarantee and raises the other. ok is
+// false if it does not.
+func (s step) split() (giving, taking step, ok bool) {
+	giving, taking = s, s
+	giving.to = s.from
+	if s.to.Tx.Guarantee < s.from.Tx.Guarantee {
+		giving.to.Tx = s.to.Tx
 	}
-	return giving, taking
+	if s.to.Rx.Guarantee < s.from.Rx.Guarantee {
+		giving.to.Rx = s.to.Rx
+	}
+	taking.from = giving.to
+	return giving, taking, giving.to != s.from && raises(taking.change())
+}
+
+// rounds orders steps so that each may begin when those of the rounds before
+// are in force, and nodes, what all have, are what they say until then: what
+// one gives in a round, another has in the next. A step that must wait for
+// what it takes gives at once. The error is why the first of those that never
+// fit does not.
+func (c *Control) rounds(ctx context.Context, nodes map[string]Node, steps []step) (all [][]step, err error) {
+	for waiting := steps; len(waiting) > 0; {
+		var round, later []step
+		var refusal error
+		begin := func(s step) error {
+			change := s.change()
+			seen := nodes[change.Key]
+			err := c.fits(ctx, nodes, s.vif, seen, change)
+			if err == nil {
+				// Until it is in force, it holds what it had, or would have had again, and what it will have.
+				had := s.from
+				if l := seen.Lease; l.Change != 0 && level(l.Back) == level(had) {
+					had.Tx.Guarantee, had.Rx.Guarantee = max(had.Tx.Guarantee, l.Back.Tx.Guarantee), max(had.Rx.Guarantee, l.Back.Rx.Guarantee)
+				}
+				nodes[change.Key] = Node{Value: s.to, State: sluice.Connected, Lease: Lease{Change: math.MaxUint64, Back: had}}
+				round = append(round, s)
+			}
+			return err
+		}
+		for _, s := range waiting {
+			why := begin(s)
+			if why == nil {
+				continue
+			}
+			if refusal == nil {
+				refusal = why
+			}
+			if giving, taking, ok := s.split(); ok && begin(giving) == nil {
+				s = taking
+			}
+			later = append(later, s)
+		}
+		if len(round) == 0 {
+			return nil, refusal
+		}
+		for _, s := range round {
+			nodes[s.vif.Key()] = Node{Value: s.to, State: sluice.Connected}
+		}
+		all, waiting = append(all, round), later
+	}
+	return all, nil
 }
 
 // SetAll makes the changes of many vifs as one. They are checked together
-// before the first is begun, and all that lower a guarantee are in force
-// before one that raises another's is begun: no moment promises more than
-// there is, though vifs trade what they hold. It returns the changes as they
+// before the first is begun, and one that takes what another gives is begun when
+// that is in force: no moment promises more than there is, though vifs trade
+// what they hold. It returns the changes as they
 // were made; a vif that gives in one direction and takes in the other has two.
 //
 // An error says that nothing was changed, or that what was changed already
@@ -62,14 +101,14 @@ func split(steps []step) (giving, taking []step) {
 // two are for one vif are Invalid. Where the first is a DryRun all are, and the
 // last change that is returned has the Effect of all.
 func (c *Control) SetAll(ctx context.Context, requests []Request) ([]sluice.Change, error) {
-	steps, err := c.plan(ctx, requests)
+	steps, rounds, err := c.plan(ctx, requests)
 	if err != nil {
 		return nil, err
 	}
 	if requests[0].DryRun {
 		return c.rehearseAll(ctx, steps)
 	}
-	done, err := c.steps(ctx, steps)
+	done, err := c.steps(ctx, rounds)
 	if err == nil {
 		return done, nil
 	}
@@ -85,83 +124,101 @@ func (c *Control) SetAll(ctx context.Context, requests []Request) ([]sluice.Chan
 		}
 		back[i].from, back[i].undoes = change.To, change.ID
 	}
-	told := &sluice.Error{Code: sluice.CodeOf(err), Message: "of all changes none is in force: " + err.Error(), Unchanged: "all vifs have what they had", Err: err}
-	if undone, failed := c.steps(context.WithoutCancel(ctx), back); failed != nil {
-		told.Message = fmt.Sprintf("%v; and %d of %d vifs could not be given back what they had: %v", err, len(back)-len(undone), len(back), failed)
+	told := &sluice.Error{Code: sluice.CodeOf(err), Message: "of all changes none is in force", Unchanged: "all vifs have what they had", Err: err}
+	if undone, failed := c.takeBack(context.WithoutCancel(ctx), back); failed != nil {
+		told.Message = fmt.Sprintf("%d of %d vifs could not be given back what they had: %v; it began with", len(back)-undone, len(back), failed)
 		told.Unchanged, told.Try = "", "sluice changes says what each has now"
 	}
 	return nil, told
 }
 
-// plan finds the vifs and checks all that is asked as a whole.
-func (c *Control) plan(ctx context.Context, requests []Request) ([]step, error) {
+// takeBack makes steps that undo others, and returns how many vifs have what
+// they had.
+func (c *Control) takeBack(ctx context.Context, back []step) (undone int, err error) {
+	nodes, err := c.Store.Nodes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	rounds, err := c.rounds(ctx, nodes, back)
+	if err != nil {
+		return 0, err
+	}
+	done, err := c.steps(ctx, rounds)
+	for _, change := range done {
+		for _, s := range back {
+			if s.vif.Key() == change.Key && s.to == change.To {
+				undone++
+			}
+		}
+	}
+	return undone, err
+}
+
+// plan finds the vifs, checks all that is asked as a whole, and orders it.
+func (c *Control) plan(ctx context.Context, requests []Request) (steps []step, rounds [][]step, err error) {
 	invalid := func(message, try string) error {
 		return &sluice.Error{Code: sluice.Invalid, Message: message, Unchanged: "nothing was changed", Try: try}
 	}
 	if len(requests) == 0 || len(requests) > MostAtOnce {
-		return nil, invalid(fmt.Sprintf("%d changes are not 1 to %d", len(requests), MostAtOnce), "")
+		return nil, nil, invalid(fmt.Sprintf("%d changes are not 1 to %d", len(requests), MostAtOnce), "")
 	}
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	vifs := c.Inventory.VIFs()
-	steps := make([]step, len(requests))
-	seen := make(map[string]Node, len(requests))
+	steps = make([]step, len(requests))
+	seen := make(map[string]bool, len(requests))
 	for i, r := range requests {
 		vif, err := locate(vifs, r.VM, r.VIF)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		key := vif.Key()
-		switch _, twice := seen[key]; {
+		switch {
 		case vif.IsGroup() || r.Delete:
-			return nil, invalid(fmt.Sprintf("%s cannot be changed together with others", vif), "sluice group set changes one at a time")
+			return nil, nil, invalid(fmt.Sprintf("%s cannot be changed together with others", vif), "sluice group set changes one at a time")
 		case r.For != 0 || r.Confirm != 0:
-			return nil, invalid(fmt.Sprintf("the change of %s would come back by itself, and others not", vif), "ask for it alone")
-		case twice:
-			return nil, invalid(fmt.Sprintf("there are two changes of %s", vif), "one that says all")
+			return nil, nil, invalid(fmt.Sprintf("the change of %s would come back by itself, and others not", vif), "ask for it alone")
+		case seen[key]:
+			return nil, nil, invalid(fmt.Sprintf("there are two changes of %s", vif), "one that says all")
 		case r.Tx.empty() && r.Rx.empty() && r.Group == nil:
-			return nil, invalid(fmt.Sprintf("the change of %s sets nothing", vif), "a limit, guarantee, weight or priority for tx or rx")
+			return nil, nil, invalid(fmt.Sprintf("the change of %s sets nothing", vif), "a limit, guarantee, weight or priority for tx or rx")
 		}
 		now, err := c.Store.Get(ctx, key)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if seen[key] = now; now.State != sluice.Connected || r.Revision != nil && *r.Revision != now.Revision {
-			return nil, c.conflict(ctx, vif)
+		if seen[key] = true; now.State != sluice.Connected || r.Revision != nil && *r.Revision != now.Revision {
+			return nil, nil, c.conflict(ctx, vif)
 		}
 		to, err := r.to(vif, now.Value)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		steps[i] = step{vif: vif, from: now.Value, to: to, by: r.By}
-		if err := c.sensible(vif, sluice.Change{From: now.Value, To: to}); err != nil {
-			return nil, err
-		}
+		nodes[key] = now
 	}
-	giving, taking := split(steps)
-	for _, s := range append(giving, taking...) {
-		change := sluice.Change{Key: s.vif.Key(), From: s.from, To: s.to}
-		if err := c.fits(ctx, nodes, s.vif, seen[change.Key], change); err != nil {
-			return nil, err
-		}
-		nodes[change.Key] = Node{Value: s.to, State: sluice.Connected}
+	rounds, err = c.rounds(ctx, nodes, steps)
+	if e, ok := err.(*sluice.Error); ok {
+		told := *e
+		told.Unchanged = "nothing was changed"
+		return nil, nil, &told
 	}
-	return steps, nil
+	return steps, rounds, err
 }
 
-// steps makes them, and returns those that are done also with an error.
-func (c *Control) steps(ctx context.Context, all []step) (done []sluice.Change, err error) {
-	giving, taking := split(all)
-	for _, some := range [][]step{giving, taking} {
+// steps makes them, round by round, and returns those that are done also with
+// an error.
+func (c *Control) steps(ctx context.Context, rounds [][]step) (done []sluice.Change, err error) {
+	for _, round := range rounds {
 		type begun struct {
 			vif    sluice.VIF
 			change sluice.Change
 		}
 		var under []begun
 		var errs []error
-		for _, s := range some {
+		for _, s := range round {
 			change, err := c.start(ctx, s)
 			if err != nil {
 				errs = append(errs, err)
@@ -193,5 +250,5 @@ func (c *Control) start(ctx context.Context, s step) (sluice.Change, error) {
 	if seen.Value != s.from {
 		return sluice.Change{}, c.conflict(ctx, s.vif)
 	}
-	return c.begin(ctx, s.vif, seen, sluice.Change{By: s.by, At: now(), From: s.from, To: s.to, Undoes: s.undoes})
+	return c.begin(ctx, s.vif, seen, s.change())
 }

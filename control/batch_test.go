@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sluice"
 	"sluice/control"
@@ -145,6 +146,70 @@ func TestBatchDryRun(t *testing.T) {
 		}
 	}
 	if got := h.guarantees(ftp, web); got[0][0] != 0 || got[1][0] != 0 {
+		t.Errorf("the kernel has %v", got)
+	}
+}
+
+// What one leaves behind in a group, another takes: in whatever order they are
+// listed, and no moment promises more than the group or the link has.
+func TestBatchMoves(t *testing.T) {
+	h := newLink(t, t.TempDir()).run()
+	m := func(n int) sluice.Rate { return sluice.Rate(n) * sluice.Mbit }
+	h.ask(of("gold", m(40), m(90)))
+	gold, out := guarantee(ftp, m(40), m(40)), into(web, "host")
+	gold.Group = ptr("gold")
+	first := guarantee(web, m(35), m(35))
+	first.Group = gold.Group
+	h.ask(first)
+	late := make(chan struct{}, 1)
+	h.kernel.interfere(func(_ context.Context, v sluice.VIF, want sluice.Allocations) error {
+		switch {
+		case v == web && want.Group == "": // it takes its time to leave
+			time.Sleep(50 * time.Millisecond)
+			late <- struct{}{}
+		case v == ftp:
+			select {
+			case <-late:
+			default:
+				t.Error("ftp has what web has not left yet")
+			}
+		}
+		return nil
+	})
+	if changes, err := h.SetAll(t.Context(), []control.Request{gold, out}); err != nil || len(changes) != 2 {
+		t.Fatalf("%+v, %v", changes, err)
+	}
+	// Two full groups do not trade places: it says so, and of neither half a change.
+	h.kernel.interfere(nil)
+	h.ask(guarantee(web, 0, 0))
+	h.ask(of("iron", m(35), m(90)))
+	iron := guarantee(web, m(35), m(35))
+	iron.Group = ptr("iron")
+	h.ask(iron)
+	gold, iron = guarantee(web, m(35), m(35)), guarantee(ftp, m(35), m(35))
+	gold.Group, iron.Group = ptr("gold"), ptr("iron")
+	_, err := h.SetAll(t.Context(), []control.Request{gold, iron})
+	if sluice.CodeOf(err) != sluice.Refused || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Priority goes with the guarantee that it counts within, also where the other
+// direction waits for room.
+func TestBatchGivesPriority(t *testing.T) {
+	h := newLink(t, t.TempDir()).run()
+	m := func(n int) sluice.Rate { return sluice.Rate(n) * sluice.Mbit }
+	r := guarantee(ftp, m(75), 0)
+	r.Tx.Priority = ptr(1)
+	if _, err := h.SetAll(t.Context(), []control.Request{r, guarantee(web, 0, m(75))}); err != nil {
+		t.Fatal(err)
+	}
+	r = guarantee(ftp, 0, m(75))
+	r.Tx.Priority = ptr(0)
+	if _, err := h.SetAll(t.Context(), []control.Request{r, guarantee(web, m(75), 0)}); err != nil {
+		t.Error(err)
+	}
+	if got := h.guarantees(ftp, web); got[0] != [2]sluice.Rate{0, m(75)} || got[1] != [2]sluice.Rate{m(75), 0} {
 		t.Errorf("the kernel has %v", got)
 	}
 }

@@ -22,12 +22,12 @@ func (r Request) to(vif sluice.VIF, now sluice.Allocations) (sluice.Allocations,
 	switch {
 	case r.Delete && !vif.IsGroup():
 		return invalid(fmt.Sprintf("%s is no group, and only groups are deleted", vif), "unlimited lifts a vif's limit")
+	case name == sluice.HostGroup:
+		return invalid("host is the host itself, and no group", "sluice capacity changes what the host's link carries")
 	case r.Delete && now.Group == "":
 		return now, noSuchGroup(name, nil)
 	case r.Delete:
 		return sluice.UnshapedBoth, nil
-	case name == sluice.HostGroup:
-		return invalid("host is the host itself, and no group to set", "sluice capacity changes what the host's link carries")
 	}
 	to := sluice.Allocations{Tx: r.Tx.on(now.Tx), Rx: r.Rx.on(now.Rx), Group: now.Group}
 	if r.Group != nil {
@@ -63,11 +63,6 @@ func (c *Control) grouped(nodes map[string]Node, vif sluice.VIF, change sluice.C
 	refuse := func(message, try string) error {
 		return &sluice.Error{Code: sluice.Refused, Message: message, Unchanged: keeps(vif, change.From), Try: try}
 	}
-	if vif.IsGroup() && change.From.Group != "" && change.From.Group != change.To.Group {
-		if members := c.members(nodes, name); len(members) > 0 {
-			return refuse(fmt.Sprintf("%s has members: %s", vif, few(members)), "put them elsewhere first: sluice set VM VIF --group host")
-		}
-	}
 	depth := 0
 	for at := change.To.Group; at != "" && at != sluice.HostGroup; depth++ {
 		n, ok := nodes[sluice.GroupVIF(at).Key()]
@@ -75,7 +70,7 @@ func (c *Control) grouped(nodes map[string]Node, vif sluice.VIF, change sluice.C
 		case !ok || n.Value.Group == "":
 			return noSuchGroup(at, nodes)
 		case at == name || depth > sluice.MaxDepth:
-			return refuse(fmt.Sprintf("%s would be inside itself", vif), "another group, or host for none")
+			return refuse(fmt.Sprintf("%s would be inside itself: group %s is in it", vif, change.To.Group), "another group, or host for none")
 		}
 		at = n.Value.Group
 	}
@@ -86,26 +81,56 @@ func (c *Control) grouped(nodes map[string]Node, vif sluice.VIF, change sluice.C
 		return refuse(fmt.Sprintf("%s would be the %dth group inside one another, and the kernel has room for %d", vif, depth, sluice.MaxDepth),
 			"put it into an outer group")
 	}
+	if vif.IsGroup() && change.From.Group != "" && change.From.Group != change.To.Group {
+		if members := c.members(nodes, name); len(members) > 0 {
+			return refuse(fmt.Sprintf("%s has members: %s", vif, few(c.names(members))), "first: "+c.outOf(members))
+		}
+	}
 	return nil
 }
 
-// members are the vifs and groups that are in a group or may come back to it,
-// as people call them.
-func (c *Control) members(nodes map[string]Node, group string) []string {
-	vifs := c.Inventory.VIFs()
-	names := []string{}
+// members are the keys of the vifs and groups that are in a group or may come
+// back to it.
+func (c *Control) members(nodes map[string]Node, group string) (keys []string) {
 	for key, n := range nodes {
-		if n.Value.Group != group && (n.Lease.Change == 0 || n.Lease.Back.Group != group) {
-			continue
+		if n.Value.Group == group || n.Lease.Change != 0 && n.Lease.Back.Group == group {
+			keys = append(keys, key)
 		}
-		name := key + " (not here now)"
-		if v, present := find(vifs, key); present {
-			name = v.String()
-		}
-		names = append(names, name)
 	}
-	slices.Sort(names)
+	slices.Sort(keys)
+	return keys
+}
+
+// names are what people call those with the keys.
+func (c *Control) names(keys []string) []string {
+	vifs := c.Inventory.VIFs()
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = key + " (not here now)"
+		if v, present := find(vifs, key); present {
+			names[i] = v.String()
+		}
+	}
 	return names
+}
+
+// outOf is what takes members out of whatever group they are in.
+func (c *Control) outOf(keys []string) string {
+	vifs := c.Inventory.VIFs()
+	var commands []string
+	for _, key := range keys {
+		v, present := find(vifs, key)
+		switch name, isGroup := sluice.GroupOf(key); {
+		case isGroup:
+			commands = append(commands, fmt.Sprintf("sluice group set %s --group host", name))
+		case present:
+			commands = append(commands, fmt.Sprintf("sluice set %s %d --group host", v.VM, v.Index))
+		}
+	}
+	if len(commands) == 0 {
+		return "start the VMs, and put them elsewhere"
+	}
+	return few(commands)
 }
 
 func noSuchGroup(name string, nodes map[string]Node) error {
@@ -150,7 +175,7 @@ func (c *Control) Groups(ctx context.Context) ([]sluice.GroupStatus, error) {
 			return sluice.DirectionStatus{Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight}
 		}
 		all = append(all, sluice.GroupStatus{Name: name, Parent: n.Value.Group, State: n.State, Revision: n.Revision,
-			Tx: side(n.Value.Tx), Rx: side(n.Value.Rx), Members: c.members(nodes, name)})
+			Tx: side(n.Value.Tx), Rx: side(n.Value.Rx), Members: c.names(c.members(nodes, name))})
 	}
 	slices.SortFunc(all, func(a, b sluice.GroupStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil

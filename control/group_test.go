@@ -41,7 +41,7 @@ func TestGroups(t *testing.T) {
 	dir := t.TempDir()
 	h := newLink(t, dir).run()
 	h.refused(into(web, "gold"), sluice.NotFound, `there is no group "gold"`, "sluice group set gold")
-	h.refused(of("gold", 76*sluice.Mbit, 90*sluice.Mbit), sluice.Refused, "tx guarantee 76mbit for group gold does not fit", "at most 75mbit")
+	h.refused(of("gold", 76*sluice.Mbit, 90*sluice.Mbit), sluice.Refused, "tx guarantee 76mbit for group gold does not fit", "at most 75mbit", "there is still no group gold")
 	h.refused(of("gold", 60*sluice.Mbit, 50*sluice.Mbit), sluice.Refused, "above the limit 50mbit")
 	h.refused(of("go/ld", 0, 50*sluice.Mbit), sluice.NotFound)
 	h.refused(of("go ld", 0, 50*sluice.Mbit), sluice.Invalid, "no name for a group")
@@ -53,7 +53,7 @@ func TestGroups(t *testing.T) {
 	// Members share what the group has.
 	h.refused(guarantee(web, 5*sluice.Mbit, 0), "")
 	h.refused(into(web, "gold"), "")
-	h.refused(guarantee(web, 41*sluice.Mbit, 0), sluice.Refused, "40mbit is free of group gold's 40mbit", "or one of at least 41mbit for group gold first")
+	h.refused(guarantee(web, 41*sluice.Mbit, 0), sluice.Refused, "40mbit is free of group gold's 40mbit", "a guarantee of at most 40mbit, or first: sluice group set gold --tx --guarantee 41mbit")
 	h.refused(guarantee(web, 30*sluice.Mbit, 0), "")
 	h.refused(into(web1, "gold"), "")
 	h.refused(guarantee(web1, 11*sluice.Mbit, 0), sluice.Refused, "10mbit is free of group gold's", "web vif 0 holds 30mbit")
@@ -71,10 +71,13 @@ func TestGroups(t *testing.T) {
 	inner.Group = &gold
 	h.refused(inner, "")
 	h.refused(guarantee(web1, sluice.Mbit, 0), sluice.Refused, "0bit is free of group gold's", "group inner holds 10mbit")
-	h.refused(control.Request{VM: "@gold", Group: ptr("inner")}, sluice.Refused, "has members")
+	h.refused(control.Request{VM: "@gold", Group: ptr("inner")}, sluice.Refused, "would be inside itself: group inner is in it")
+	h.refused(control.Request{VM: "@gold", Group: ptr("batch")}, sluice.Refused, "has members")
 	h.refused(control.Request{VM: "@batch", Delete: true}, "")
 	h.refused(control.Request{VM: "@batch", Delete: true}, sluice.NotFound)
-	h.refused(control.Request{VM: "@gold", Delete: true}, sluice.Refused, "has members: group inner, web vif 0, web vif 1", "--group host")
+	h.refused(control.Request{VM: "@gold", Delete: true}, sluice.Refused, "has members: group inner, web vif 0, web vif 1",
+		"first: sluice group set inner --group host, sluice set web 0 --group host, sluice set web 1 --group host")
+	h.refused(control.Request{VM: "@host", Delete: true}, sluice.Invalid, "the host itself")
 	h.refused(control.Request{VM: web.VM, Delete: true}, sluice.Invalid, "is no group")
 	p := &control.Patch{Priority: ptr(1)}
 	h.refused(control.Request{VM: "@gold", Tx: p}, sluice.Invalid, "no priority")

@@ -165,3 +165,41 @@ func TestForBadInput(t *testing.T) {
 	}
 	h.agree(web, sluice.UnshapedBoth)
 }
+
+// It comes back also to a limit above what the link carries by then, and an
+// undo does: such a limit harms nobody, and a later change of anything else is
+// not refused for it.
+func TestBackOnASmallerLink(t *testing.T) {
+	w := &wire{now: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit}}
+	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity, o.PutCapacity = w.capacity, w.put }).run()
+	h.must(web, 700*sluice.Mbit)
+	h.must(ftp, 700*sluice.Mbit)
+	lower := h.must(ftp, 10*sluice.Mbit)
+	h.ask(lent(web, 10*sluice.Mbit, time.Second))
+	if _, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: 500 * sluice.Mbit, Rx: 500 * sluice.Mbit}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Undo(t.Context(), lower.ID, "root"); err != nil {
+		t.Error(err)
+	}
+	h.back(web, limited(700*sluice.Mbit))
+	h.ask(control.Request{VM: "web", Tx: &control.Patch{Weight: ptr(7)}})
+}
+
+// A group that was made for a time, and has members when it is over, goes when
+// they have gone.
+func TestGroupForATimeWithMembers(t *testing.T) {
+	h := newLink(t, t.TempDir()).run()
+	r := of("sale", 40*sluice.Mbit, 90*sluice.Mbit)
+	r.For = time.Second
+	h.ask(r)
+	in := into(web, "sale")
+	in.For = 2 * time.Second
+	h.ask(in)
+	time.Sleep(1300 * time.Millisecond)
+	if g := h.groups(); len(g) != 1 {
+		t.Errorf("groups: %+v", g)
+	}
+	h.back(web, sluice.UnshapedBoth)
+	h.eventually("the group goes after its member", func() bool { return len(h.groups()) == 0 })
+}

@@ -9,7 +9,7 @@ import (
 
 // Link is what the host's link carries, and what of it is promised.
 func (c *Control) Link(ctx context.Context) (sluice.Link, error) {
-	link := sluice.Link{Capacity: c.Capacity(), Reserve: c.Reserve}
+	link := sluice.Link{Capacity: c.Capacity(), Reserve: int(c.reserve.Load())}
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
 		return link, err
@@ -24,45 +24,40 @@ func (c *Control) Link(ctx context.Context) (sluice.Link, error) {
 	return link, nil
 }
 
+// asItIs is the reserve that there is.
+const asItIs = -1
+
 // SetCapacity changes what the link carries, live. It refuses less than was
 // promised, with the least that would do, and then changes nothing.
 func (c *Control) SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.Link, error) {
+	return c.setLink(ctx, to, asItIs)
+}
+
+// SetLink is SetCapacity with another reserve, in percent.
+func (c *Control) SetLink(ctx context.Context, to sluice.Capacity, reserve int) (sluice.Link, error) {
+	return c.setLink(ctx, to, reserve)
+}
+
+func (c *Control) setLink(ctx context.Context, to sluice.Capacity, reserve int) (sluice.Link, error) {
 	if c.PutCapacity == nil {
 		return sluice.Link{}, &sluice.Error{Code: sluice.Unsupported, Message: "this host's capacity is fixed", Unchanged: "nothing was changed"}
 	}
 	c.admission.Lock()
 	defer c.admission.Unlock()
-	old := c.Capacity()
+	if reserve == asItIs {
+		reserve = int(c.reserve.Load())
+	}
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
 		return sluice.Link{}, err
 	}
-	keeps := fmt.Sprintf("the link keeps tx %s, rx %s", old.Tx, old.Rx)
-	for _, d := range sluice.Directions {
-		link := to.Get(d)
-		if link < sluice.MinLimit {
-			return sluice.Link{}, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("a %s capacity of %s carries nothing", d, link),
-				Unchanged: keeps, Try: fmt.Sprintf("at least %s", sluice.MinLimit)}
-		}
-		promises, err := c.promises(ctx, d, nodes, "", sluice.HostGroup)
-		if err != nil {
-			return sluice.Link{}, err
-		}
-		// A link may grow, even where it is still too small for what an older
-		// one was promised.
-		if total := sum(promises); link < old.Get(d) && link != sluice.Unlimited && total > c.promisable(link) {
-			of := ""
-			if c.Reserve > 0 {
-				of = fmt.Sprintf(" less a reserve of %d %%", c.Reserve)
-			}
-			return sluice.Link{}, &sluice.Error{Code: sluice.Refused, Unchanged: keeps,
-				Message: fmt.Sprintf("a %s capacity of %s%s is less than the %s promised: %s", d, link, of, total, c.held(promises)),
-				Try:     fmt.Sprintf("at least %s, or lower guarantees by %s first", c.least(total), total-c.promisable(link))}
-		}
+	if err := c.carries(ctx, nodes, to, reserve); err != nil {
+		return sluice.Link{}, err
 	}
 	if err := c.PutCapacity(ctx, to); err != nil {
 		return sluice.Link{}, err
 	}
+	c.reserve.Store(int64(reserve))
 	select {
 	case c.resized <- struct{}{}:
 	default:
@@ -70,11 +65,63 @@ func (c *Control) SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.L
 	return c.Link(ctx)
 }
 
-// least is the smallest capacity of which so much may be promised.
-func (c *Control) least(promised sluice.Rate) sluice.Rate {
-	least := promised / sluice.Rate(100-c.Reserve) * 100
-	for c.promisable(least) < promised {
-		least += max((promised-c.promisable(least))/2, 1)
+// carries refuses a link that carries less than was promised, and speaks of
+// the direction that needs most. A link may grow, even where it is still too
+// small for what an older one was promised.
+func (c *Control) carries(ctx context.Context, nodes map[string]Node, to sluice.Capacity, reserve int) (refusal error) {
+	old, most := c.Capacity(), sluice.Rate(0)
+	keeps := fmt.Sprintf("the link keeps tx %s, rx %s", old.Tx, old.Rx)
+	for _, d := range sluice.Directions {
+		link := to.Get(d)
+		if link < sluice.MinLimit {
+			return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("a %s capacity of %s carries nothing", d, link),
+				Unchanged: keeps, Try: fmt.Sprintf("at least %s", sluice.MinLimit)}
+		}
+		promises, err := c.promises(ctx, d, nodes, "", sluice.HostGroup)
+		if err != nil {
+			return err
+		}
+		total, room := sum(promises), promisable(link, reserve)
+		least := leastLink(total, reserve)
+		if room >= total || room >= c.promisable(old.Get(d)) || least < most {
+			continue
+		}
+		most = least
+		of, try := "", fmt.Sprintf("at least %s, or lower guarantees by %s first", least, total-room)
+		if reserve > 0 {
+			of = fmt.Sprintf(" less a reserve of %d %%", reserve)
+		}
+		if fits := mostReserve(link, total); reserve > int(c.reserve.Load()) && fits >= 0 {
+			try = fmt.Sprintf("a capacity of at least %s, or a reserve of at most %d %%, or lower guarantees by %s first", least, fits, total-room)
+		}
+		refusal = &sluice.Error{Code: sluice.Refused, Unchanged: keeps,
+			Message: fmt.Sprintf("a %s capacity of %s%s is less than the %s promised: %s", d, link, of, total, c.held(promises)), Try: try}
+	}
+	return refusal
+}
+
+// promisable is a link less a reserve in percent.
+func promisable(link sluice.Rate, reserve int) sluice.Rate {
+	if link == sluice.Unlimited {
+		return link
+	}
+	return link - link/100*sluice.Rate(reserve) - link%100*sluice.Rate(reserve)/100
+}
+
+// leastLink is the smallest capacity of which so much may be promised.
+func leastLink(promised sluice.Rate, reserve int) sluice.Rate {
+	least := promised / sluice.Rate(100-reserve) * 100
+	for promisable(least, reserve) < promised {
+		least += max((promised-promisable(least, reserve))/2, 1)
 	}
 	return least
+}
+
+// mostReserve is the largest with which so much may be promised; -1 if none is.
+func mostReserve(link, promised sluice.Rate) int {
+	reserve := 99
+	for reserve >= 0 && promisable(link, reserve) < promised {
+		reserve--
+	}
+	return reserve
 }

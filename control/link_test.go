@@ -62,6 +62,42 @@ func TestSetCapacity(t *testing.T) {
 	h.ask(guarantee(web1, sluice.Mbit, 0))
 }
 
+// Refused in both directions, it says what is enough for both; and the reserve
+// changes likewise. What it says is exact.
+func TestSetLink(t *testing.T) {
+	w := &wire{now: sluice.Capacity{Tx: 100 * sluice.Mbit, Rx: 100 * sluice.Mbit}}
+	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity, o.PutCapacity, o.Reserve = w.capacity, w.put, 25 }).run()
+	h.ask(guarantee(ftp, 10*sluice.Mbit, 70*sluice.Mbit))
+	both := func(r sluice.Rate) sluice.Capacity { return sluice.Capacity{Tx: r, Rx: r} }
+	refused := func(err error, says string) {
+		t.Helper()
+		if sluice.CodeOf(err) != sluice.Refused || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v; want %q", err, says)
+		}
+	}
+	_, err := h.SetCapacity(t.Context(), both(10*sluice.Mbit))
+	refused(err, "a rx capacity of 10mbit less a reserve of 25 % is less than the 70mbit promised: ftp vif 0 holds 70mbit; the link keeps tx 100mbit, rx 100mbit (try: at least 93.333333mbit")
+	_, err = h.SetCapacity(t.Context(), both(93_333_332))
+	refused(err, "at least 93.333333mbit")
+	if _, err := h.SetCapacity(t.Context(), both(93_333_333)); err != nil {
+		t.Error(err)
+	}
+	_, err = h.SetLink(t.Context(), both(100*sluice.Mbit), 50)
+	refused(err, "a rx capacity of 100mbit less a reserve of 50 % is less than the 70mbit promised: ftp vif 0 holds 70mbit; the link keeps tx 93.333333mbit, rx 93.333333mbit "+
+		"(try: a capacity of at least 140mbit, or a reserve of at most 30 %, or lower guarantees by 20mbit first)")
+	_, err = h.SetLink(t.Context(), both(100*sluice.Mbit), 31)
+	refused(err, "at most 30 %")
+	_, err = h.Set(t.Context(), guarantee(web, sluice.Mbit, sluice.Mbit))
+	refused(err, "less a reserve of 25 %")
+	if link, err := h.SetLink(t.Context(), both(100*sluice.Mbit), 30); err != nil || link.Reserve != 30 {
+		t.Errorf("%+v, %v", link, err)
+	}
+	if link, err := h.SetLink(t.Context(), both(100*sluice.Mbit), 0); err != nil || link.Reserve != 0 {
+		t.Errorf("%+v, %v", link, err)
+	}
+	h.ask(guarantee(web, 30*sluice.Mbit, 30*sluice.Mbit))
+}
+
 func TestCapacityThatIsFixed(t *testing.T) {
 	h := newHost(t, t.TempDir(), nil)
 	if _, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit}); sluice.CodeOf(err) != sluice.Unsupported {

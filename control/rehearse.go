@@ -101,7 +101,13 @@ func effect(d sluice.Direction, capacity sluice.Rate, all []sluice.Effect, to ma
 			}
 			return grants, nil
 		}
-		return allocate.Share(capacity, claims, groups)
+		grants, err := allocate.Share(capacity, claims, groups)
+		for i, r := range grants {
+			if r > sluice.MaxRate { // of a link that nobody said the capacity of
+				grants[i] = sluice.Unlimited
+			}
+		}
+		return grants, err
 	}
 	var shares [4][]sluice.Rate
 	for i := range shares {

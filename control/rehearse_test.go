@@ -67,3 +67,18 @@ func TestDryRunEffectWithoutCapacity(t *testing.T) {
 		}
 	}
 }
+
+// Nor is more known of groups then: nobody's share of it is a number.
+func TestDryRunEffectOfGroupsWithoutCapacity(t *testing.T) {
+	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity = nil }).run()
+	h.ask(of("gold", 5*sluice.Mbit, 30*sluice.Mbit))
+	h.ask(into(web, "gold"))
+	r := into(web1, "gold")
+	r.DryRun = true
+	want := map[string][2]sluice.Rate{"ftp/0": {sluice.Unlimited, sluice.Unlimited}, "web/0": {30 * sluice.Mbit, 15 * sluice.Mbit}, "web/1": {sluice.Unlimited, 15 * sluice.Mbit}}
+	for _, e := range h.ask(r).Effect {
+		if got := [2]sluice.Rate{e.Tx.Before, e.Tx.After}; got != want[e.Key] {
+			t.Errorf("%s: %s", e.Key, got)
+		}
+	}
+}

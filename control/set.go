@@ -1,10 +1,13 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice"
@@ -23,7 +26,8 @@ type Options struct {
 	// PutCapacity has the kernel share another capacity from now on, and
 	// Capacity say so; nil where that cannot be.
 	PutCapacity func(ctx context.Context, c sluice.Capacity) error
-	// Reserve is how much of the capacity is never promised, in percent.
+	// Reserve is how much of the capacity is never promised, in percent, until
+	// SetLink says another.
 	Reserve int
 	// Demand is what vifs want now, as measured, by their keys; nil where nobody measures.
 	Demand func() map[string]sluice.Capacity
@@ -47,6 +51,7 @@ type Control struct {
 	nodes map[string]Node // what the store last said, for Settings
 
 	resized chan struct{} // the capacity has changed
+	reserve atomic.Int64  // percent of it, as SetLink said last
 
 	// admission is held from counting what is promised until more is.
 	admission sync.Mutex
@@ -70,6 +75,7 @@ func New(o Options) *Control {
 		o.Fault = func(string) {}
 	}
 	c := &Control{Options: o, nodes: make(map[string]Node), resized: make(chan struct{}, 1)}
+	c.reserve.Store(int64(o.Reserve))
 	c.layer = newLayer(o, c.hub.answer, c.sharing)
 	return c
 }
@@ -118,7 +124,7 @@ func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change
 	}
 	if old.Result != sluice.Done {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Refused,
-			Message: fmt.Sprintf("change %d of %s vif %d is %s", id, old.VM, old.VIF, old.Result), Try: "only a change that is done can be undone"}
+			Message: fmt.Sprintf("change %d of %s is %s", id, sluice.VIF{VM: old.VM, Index: old.VIF}, old.Result), Try: "only a change that is done can be undone"}
 	}
 	vif, ok := find(c.Inventory.VIFs(), old.Key)
 	if !ok {
@@ -198,45 +204,60 @@ func (c *Control) check(ctx context.Context, vif sluice.VIF, seen Node, change s
 	if seen.State != sluice.Connected {
 		return sluice.Change{}, c.conflict(ctx, vif)
 	}
-	if err := c.sensible(vif, change); err != nil {
-		return sluice.Change{}, err
-	}
-	if !raises(change) && !moves(vif, change) {
-		return change, nil
-	}
-	nodes, err := c.Store.Nodes(ctx)
+	nodes, err := c.neighbours(ctx, vif, change)
 	if err != nil {
 		return sluice.Change{}, err
 	}
 	return change, c.fits(ctx, nodes, vif, seen, change)
 }
 
-// fits refuses a change that others leave no room for; nodes are what they
-// have. Whoever goes on to begin the change holds c.admission.
+// neighbours are what all have, if it matters to the change.
+func (c *Control) neighbours(ctx context.Context, vif sluice.VIF, change sluice.Change) (map[string]Node, error) {
+	if !raises(change) && !moves(vif, change) {
+		return nil, nil
+	}
+	return c.Store.Nodes(ctx)
+}
+
+// fits refuses a change that others leave no room for, nodes being what they
+// have, or that makes no sense by itself: in this order, so that what the
+// latter says would do is no more than there is. Whoever goes on to begin the
+// change holds c.admission.
 func (c *Control) fits(ctx context.Context, nodes map[string]Node, vif sluice.VIF, seen Node, change sluice.Change) error {
 	if err := c.grouped(nodes, vif, change); err != nil {
 		return err
 	}
-	return c.admit(ctx, nodes, vif, seen, change)
+	if err := c.admit(ctx, nodes, vif, seen, change); err != nil {
+		return err
+	}
+	return c.sensible(vif, change)
 }
 
-// sensible checks the directions that the request touches: the other one may
-// be as it was, even where today it would be refused.
+// sensible checks the directions that the request touches, the narrower one
+// first: the other may be as it was, even where today it would be refused. A
+// limit that was there already is not held against a link that has shrunk since.
 func (c *Control) sensible(vif sluice.VIF, change sluice.Change) error {
 	capacity := c.Capacity()
-	err := change.To.Tx.Check(sluice.Tx, capacity.Tx)
-	if change.To.Tx == change.From.Tx {
-		err = nil
+	order := sluice.Directions
+	slices.SortStableFunc(order[:], func(a, b sluice.Direction) int {
+		return cmp.Compare(min(change.To.Get(a).Limit, capacity.Get(a)), min(change.To.Get(b).Limit, capacity.Get(b)))
+	})
+	for _, d := range order {
+		from, to, link := change.From.Get(d), change.To.Get(d), capacity.Get(d)
+		if to == from {
+			continue
+		}
+		if to.Limit == from.Limit || change.Undoes != 0 {
+			link = sluice.Unlimited
+		}
+		err := to.Check(d, link)
+		if e, ok := err.(*sluice.Error); ok {
+			told := *e
+			told.Unchanged = keeps(vif, change.From)
+			return &told
+		}
 	}
-	if err == nil && change.To.Rx != change.From.Rx {
-		err = change.To.Rx.Check(sluice.Rx, capacity.Rx)
-	}
-	if e, ok := err.(*sluice.Error); ok {
-		told := *e
-		told.Unchanged = keeps(vif, change.From)
-		return &told
-	}
-	return err
+	return nil
 }
 
 // await returns the change when the driver layer has finished it.
@@ -307,7 +328,12 @@ func (c *Control) last(ctx context.Context, n Node) string {
 	return fmt.Sprintf("%s to %s at %s (change %d)", change.By, change.To, change.At.Format(time.TimeOnly), change.ID)
 }
 
-func keeps(vif sluice.VIF, a sluice.Allocations) string { return fmt.Sprintf("%s keeps %s", vif, a) }
+func keeps(vif sluice.VIF, a sluice.Allocations) string {
+	if vif.IsGroup() && a.Group == "" {
+		return fmt.Sprintf("there is still no %s", vif)
+	}
+	return fmt.Sprintf("%s keeps %s", vif, a)
+}
 
 // Change returns one record of the journal; NotFound if there is none.
 func (c *Control) Change(ctx context.Context, id uint64) (sluice.Change, error) {

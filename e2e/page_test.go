@@ -11,7 +11,8 @@ import (
 )
 
 // TestPage drives the page in Chromium: a chart that moves, a limit that is
-// dragged, moved by key and typed, and each time the kernel that follows.
+// dragged, moved by key and typed, and each time the kernel that follows; then
+// what else is set of a vif.
 func TestPage(t *testing.T) {
 	for _, need := range []string{"../web/node_modules/playwright-core", "../web/dist/index.html", "/usr/bin/chromium"} {
 		if _, err := os.Stat(need); err != nil {
@@ -22,6 +23,7 @@ func TestPage(t *testing.T) {
 	h.start()
 	h.ready()
 	h.set("web", "0", "40mbit")
+	h.sluice("group", "set", "gold", "30mbit", "--guarantee", "1mbit")
 	token, err := os.ReadFile(h.path("state/token"))
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +56,7 @@ func TestPage(t *testing.T) {
 		Errors                []string
 		Moves                 bool
 		Dragged, Keyed, Typed string
+		Most, Terms, Groups   string
 	}
 	if err := json.Unmarshal(out, &seen); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -68,6 +71,12 @@ func TestPage(t *testing.T) {
 	dragged, keyed := rate(t, seen.Dragged), rate(t, seen.Keyed)
 	if dragged >= 40e6 || keyed >= dragged || seen.Typed != "8000000" {
 		t.Errorf("40 Mbit/s dragged down to %s, by key to %s, typed to %s", seen.Dragged, seen.Keyed, seen.Typed)
+	}
+	if seen.Most != "8mbit" || seen.Terms != "8mbit 300 true" || !strings.Contains(seen.Groups, "gold") || !strings.Contains(seen.Groups, "guarantee 1mbit") {
+		t.Errorf("what is promised: %+v", seen)
+	}
+	if v := h.listed(); v.Tx.Guarantee != 8e6 || v.Tx.Weight != 300 || v.Tx.Priority != 1 || v.Rx.Guarantee != 0 {
+		t.Errorf("listed: %+v", v)
 	}
 	if got := h.kernel(); got != [2]uint64{8e6, 40e6} {
 		t.Errorf("the kernel holds %v", got)

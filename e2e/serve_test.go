@@ -101,6 +101,21 @@ func TestBadInput(t *testing.T) {
 		{"set web 0 1mbit --guarantee 2mbit", 4, "above the limit"},
 		{"set web 0 --weight 0", 2, "weight 0"},
 		{"set web 0 --weight 1000000000", 2, "weight 1000000000"},
+		{"set web 0 --weight 9999999999999999999999", 2, "no value of --weight; nothing was changed (try: its share of what is spare, 1 to 10000"},
+		{"set web 0 --priority 1", 2, "within the guarantee, and there is none"},
+		{"set web 0 unlimited --guarantee unlimited", 4, "try: a guarantee of at most 7.5gbit)"},
+		{"set web 0 unlimited --guarantee 7500000001", 4, "try: a guarantee of at most 7.5gbit)"},
+		{"set web 0 1gbit --guarantee 11gbit", 4, "try: a guarantee of at most 1gbit)"},
+		{"set web 0 1mbit --for 0s", 2, "--for 1s"},
+		{"set web 0 1mbit --for 1m --confirm 1m", 2, "only one of"},
+		{"set web 0 --group gold", 3, `no group "gold"`},
+		{"group set gold --group gold", 2, "in itself"},
+		{"group set gold --guarantee 8gbit", 4, "there is still no group gold (try: a guarantee of at most 7.5gbit)"},
+		{"group set host 1gbit", 2, "the host itself"},
+		{"group delete host", 2, "the host itself"},
+		{"group delete gold", 3, `no group "gold"`},
+		{"capacity 1kbit", 2, "carries nothing"},
+		{"confirm 1", 4, "lasts already"},
 		{"undo 99", 3, "99"},
 		{"undo x", 2, "not a change"},
 		{"list -o yaml", 2, "no output"},
@@ -120,6 +135,78 @@ func TestBadInput(t *testing.T) {
 	}
 	if v := h.listed(); v.Tx.Limit != 100e6 {
 		t.Errorf("listed: %+v", v)
+	}
+}
+
+// TestPromises takes guarantees, groups and the link through what a person does
+// with them, and holds every refusal to its word.
+func TestPromises(t *testing.T) {
+	h := newHost(t, "")
+	h.start()
+	h.ready()
+	ask := func(args string, status int, says string) {
+		t.Helper()
+		out, text, got := h.try(strings.Fields(args)...)
+		if got != status || !strings.Contains(out+text, says) {
+			t.Errorf("sluice %s: %d %s%swant %d and %q", args, got, out, text, status, says)
+		}
+	}
+	ask("group set gold 5gbit --guarantee 1gbit", 0, "group gold: 5gbit guarantee 1gbit, was no group")
+	ask("group set inner --group gold --guarantee 500mbit", 0, "in group gold")
+	ask("group set gold --group inner", 4, "inside itself: group inner is in it")
+	ask("set web 0 --group inner --guarantee 1001mbit", 4, "or first: sluice group set gold --tx --guarantee 1.001gbit, then: sluice group set inner --tx --guarantee 1.001gbit)")
+	ask("group set gold --tx --guarantee 1.001gbit", 0, "")
+	ask("group set inner --tx --guarantee 1.001gbit", 0, "")
+	ask("set web 0 --group inner --tx --guarantee 1001mbit --priority 1", 0, "tx unlimited guarantee 1.001gbit priority 1")
+	ask("list", 0, "PRIORITY")
+	ask("group delete inner", 4, "first: sluice set web 0 --group host)")
+	ask("capacity 1gbit", 4, "try: at least 1.334666666gbit, or lower guarantees by 251mbit first)")
+	ask("capacity 1334666665", 4, "at least 1.334666666gbit")
+	ask("capacity 1334666666", 0, "")
+
+	// SIGHUP reads capacity and reserve.
+	settings, err := os.ReadFile(h.path("sluice.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reread := func(reserve, says string) {
+		t.Helper()
+		if err := os.WriteFile(h.path("sluice.toml"), append([]byte("reserve = "+reserve+"\n"), settings...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_ = h.daemon.Process.Signal(syscall.SIGHUP)
+		for range 100 {
+			if out := h.sluice("capacity"); strings.Contains(out, says) {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Errorf("with a reserve of %s: %s", reserve, h.sluice("capacity"))
+	}
+	reread("10", "10gbit")
+	ask("capacity", 0, "10 %")
+	ask("set web 0 --group host --guarantee 9000000001", 4, "at most 7.999gbit") // the group has its own yet
+	reread("95", "10 %")                                                         // refused, and the daemon goes on
+
+	// A way back outlives the daemon.
+	ask("group set inner 2gbit --confirm 2s", 0, "sluice confirm")
+	ask("set web 0 3gbit --for 2s", 0, "comes back")
+	_ = h.daemon.Process.Kill()
+	h.ended()
+	time.Sleep(2 * time.Second)
+	h.start()
+	h.ready()
+	for range 100 {
+		if out := h.sluice("changes", "-n", "2"); strings.Count(out, "takes back") == 2 && strings.Count(out, "done") == 2 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if v := h.listed(); v.Tx.Limit != sluice.Unlimited || v.Tx.Guarantee != 1001e6 || v.Group != "inner" {
+		t.Errorf("listed: %+v", v)
+	}
+	if out := h.sluice("group"); strings.Contains(out, "2gbit") {
+		t.Errorf("groups:\n%s", out)
 	}
 }
 

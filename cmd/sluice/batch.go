@@ -104,6 +104,7 @@ func readChange(words []string) (r http.ChangeRequest, err error) {
 	}
 	w.valueFlags(one)
 	w.vifFlags(one)
+	one.SetFlagErrorFunc(wrongFlag)
 	one.SetArgs(spellOut(append([]string{"set"}, words...))[1:])
 	one.SetOut(io.Discard)
 	one.SetErr(io.Discard)

@@ -25,6 +25,7 @@ func TestReadBatch(t *testing.T) {
 		"web 0 1mbit --for 10m":      "unknown flag",
 		"web 0 1mbit --help":         "changes nothing",
 		"set web 0 1mbit":            "line 1",
+		"web 0 --weight 1e3":         `"1e3" is no value of --weight; nothing was changed (try: its share of what is spare, 1 to 10000`,
 		strings.Repeat("x", 100<<10): "cannot be read",
 	} {
 		if _, err := readBatch(strings.NewReader(text), "plan"); err == nil || !strings.Contains(err.Error(), says) {

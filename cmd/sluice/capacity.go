@@ -45,18 +45,25 @@ func newLink(ctx context.Context, s settings, htb *linux.HTB, store *etcd.Store,
 	return l, htb.SetCapacity(ctx, c)
 }
 
-// capacity is what the settings say, else the uplink.
+// capacity is what the settings say, and of a direction that they say nothing
+// of, what the uplink does.
 func (s settings) capacity(log *slog.Logger) sluice.Capacity {
 	c := sluice.Capacity(s.Capacity)
-	if c.Tx != sluice.Unlimited || c.Rx != sluice.Unlimited || s.Bridge == "" {
+	if c.Tx != sluice.Unlimited && c.Rx != sluice.Unlimited || s.Bridge == "" {
 		return c
 	}
-	c, why := linux.UplinkCapacity(s.Bridge)
-	if c.Tx == sluice.Unlimited {
-		log.Info("the link's capacity is not known, so guarantees are not held against it; say it with --capacity", "why", why)
-	} else {
-		log.Info("the link's capacity was found", "tx", c.Tx, "rx", c.Rx, "why", why)
+	found, why := linux.UplinkCapacity(s.Bridge)
+	if found.Tx == sluice.Unlimited {
+		log.Info("the link's capacity is not known, so guarantees are not held against it; say it with --capacity", "tx", c.Tx, "rx", c.Rx, "why", why)
+		return c
 	}
+	if c.Tx == sluice.Unlimited {
+		c.Tx = found.Tx
+	}
+	if c.Rx == sluice.Unlimited {
+		c.Rx = found.Rx
+	}
+	log.Info("the link's capacity was found", "tx", c.Tx, "rx", c.Rx, "why", why)
 	return c
 }
 
@@ -94,7 +101,7 @@ func (l *link) followSettings(ctx context.Context, read func() (settings, error)
 		}
 		s, err := read()
 		if err == nil {
-			_, err = ctl.SetCapacity(ctx, s.capacity(l.log))
+			_, err = ctl.SetLink(ctx, s.capacity(l.log), s.Reserve)
 		}
 		if err == nil {
 			err = l.store.SetCapacity(ctx, nil)
@@ -104,7 +111,7 @@ func (l *link) followSettings(ctx context.Context, read func() (settings, error)
 			continue
 		}
 		c := l.capacity()
-		l.log.Info("the capacity is what the settings say; all else needs a restart", "tx", c.Tx, "rx", c.Rx)
+		l.log.Info("capacity and reserve are what the settings say; all else needs a restart", "tx", c.Tx, "rx", c.Rx, "reserve", s.Reserve)
 	}
 }
 

@@ -15,16 +15,24 @@ func (c *client) printChange(w io.Writer, change sluice.Change, dry bool) error 
 	return c.print(w, change, func(w io.Writer) {
 		name := sluice.VIF{VM: change.VM, Index: change.VIF}
 		if dry {
-			fmt.Fprintf(w, "%s would change from %s to %s; nothing was changed\n", name, change.From, change.To)
+			fmt.Fprintf(w, "%s would change from %s to %s; nothing was changed\n", name, held(change, change.From), held(change, change.To))
 			printEffect(w, change)
 			return
 		}
-		fmt.Fprintf(w, "%s: %s, was %s; verified in %s (change %d)\n", name, change.To, change.From,
+		fmt.Fprintf(w, "%s: %s, was %s; verified in %s (change %d)\n", name, held(change, change.To), held(change, change.From),
 			time.Duration(change.TookNS).Round(10*time.Microsecond), change.ID)
 		if change.Until != nil {
 			fmt.Fprintln(w, comesBack(change))
 		}
 	})
+}
+
+// held is what a vif or group had before a change, or has after it.
+func held(change sluice.Change, a sluice.Allocations) string {
+	if (sluice.VIF{VM: change.VM, Index: change.VIF}).IsGroup() && a.Group == "" {
+		return "no group"
+	}
+	return a.String()
 }
 
 func changesCommand(c *client) *cobra.Command {
@@ -43,7 +51,7 @@ func changesCommand(c *client) *cobra.Command {
 						vif = "group"
 					}
 					fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.At.Local().Format(time.DateTime), x.VM, vif,
-						x.From, x.To, x.Result, time.Duration(x.TookNS).Round(10*time.Microsecond), x.By, remark(x))
+						held(x, x.From), held(x, x.To), x.Result, time.Duration(x.TookNS).Round(10*time.Microsecond), x.By, remark(x))
 				}
 			})
 		}}
@@ -97,7 +105,7 @@ func comesBack(x sluice.Change) string {
 	if x.Confirm {
 		unless = fmt.Sprintf(" unless you say: sluice confirm %d", x.ID)
 	}
-	return fmt.Sprintf("it comes back to %s at %s%s", x.Back, at, unless)
+	return fmt.Sprintf("it comes back to %s at %s%s", held(x, *x.Back), at, unless)
 }
 
 // remark is what the journal's listing says beside a change.

@@ -56,15 +56,20 @@ func showCommand(c *client) *cobra.Command {
 
 func (c *client) printVIFs(w io.Writer, vifs []sluice.VIFStatus) error {
 	return c.print(w, vifs, func(w io.Writer) {
-		promised, grouped := false, false // columns that most hosts have no use for
+		promised, first, grouped := false, false, false // columns that most hosts have no use for
 		for _, v := range vifs {
 			promised = promised || v.Tx.Guarantee > 0 || v.Rx.Guarantee > 0 || v.Tx.Weight != sluice.DefaultWeight || v.Rx.Weight != sluice.DefaultWeight
+			first = first || v.Tx.Priority > 0 || v.Rx.Priority > 0
 			grouped = grouped || v.Group != ""
 		}
-		head := "TX\tLIMIT\tRX\tLIMIT\t"
+		each := "LIMIT\t"
 		if promised {
-			head = "TX\tLIMIT\tGUARANTEE\tWEIGHT\tRX\tLIMIT\tGUARANTEE\tWEIGHT\t"
+			each += "GUARANTEE\tWEIGHT\t"
 		}
+		if first {
+			each += "PRIORITY\t"
+		}
+		head := "TX\t" + each + "RX\t" + each
 		if grouped {
 			head += "GROUP\t"
 		}
@@ -74,7 +79,10 @@ func (c *client) printVIFs(w io.Writer, vifs []sluice.VIFStatus) error {
 			for _, d := range []sluice.DirectionStatus{v.Tx, v.Rx} {
 				fmt.Fprintf(w, "%s\t%s\t", short(d.Usage), d.Limit)
 				if promised {
-					fmt.Fprintf(w, "%s\t%d\t", short(d.Guarantee), d.Weight)
+					fmt.Fprintf(w, "%s\t%d\t", d.Guarantee, d.Weight)
+				}
+				if first {
+					fmt.Fprintf(w, "%d\t", d.Priority)
 				}
 			}
 			if grouped {

@@ -73,7 +73,7 @@ func printGroups(w io.Writer, groups []sluice.GroupStatus) {
 	for _, g := range groups {
 		fmt.Fprintf(w, "%s\t%s\t", g.Name, g.Parent)
 		for _, d := range []sluice.DirectionStatus{g.Tx, g.Rx} {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t", short(d.Usage), d.Limit, short(d.Guarantee), d.Weight)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t", short(d.Usage), d.Limit, d.Guarantee, d.Weight)
 		}
 		fmt.Fprintln(w, cmp.Or(strings.Join(g.Members, ", "), "none"))
 	}

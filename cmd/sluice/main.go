@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sluice"
 )
@@ -50,8 +51,20 @@ func command() *cobra.Command {
 		}
 		return nil
 	}
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(serveCommand(&c), listCommand(&c), showCommand(&c), topCommand(&c), historyCommand(&c), setCommand(&c), changesCommand(&c), undoCommand(&c), confirmCommand(&c), groupCommand(&c), capacityCommand(&c), doctorCommand(&c), labCommand(&c))
 	return root
+}
+
+// wrongFlag says of a flag's value what it should be, and not how it was read.
+func wrongFlag(_ *cobra.Command, err error) error {
+	told := &sluice.Error{Code: sluice.Invalid, Message: err.Error(), Unchanged: "nothing was changed", Try: "--help, which lists them"}
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) {
+		told.Message = fmt.Sprintf("%.40q is no value of --%s", value.GetValue(), value.GetFlag().Name)
+		told.Try = value.GetFlag().Usage
+	}
+	return told
 }
 
 func socketPath() string {

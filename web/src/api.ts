@@ -1,6 +1,6 @@
 // The daemon's HTTP API, as this page uses it.
 
-import type { Change, Direction, Problem, Recent } from './wire';
+import type { Change, Direction, Group, Patch, Problem, Recent } from './wire';
 
 /** Every failed request throws a Failure: what was wrong, what stayed, what to try. */
 export class Failure extends Error {
@@ -17,14 +17,15 @@ export class Failure extends Error {
 export interface ChangeRequest {
   vm: string;
   vif: number;
-  tx?: { limit: number | 'unlimited' };
-  rx?: { limit: number | 'unlimited' };
+  tx?: Record<string, number | 'unlimited'>;
+  rx?: Record<string, number | 'unlimited'>;
   revision: number;
 }
 
-/** requestFor asks for another limit of one direction. */
-export function requestFor(vm: string, vif: number, d: Direction, limit: number, revision: number): ChangeRequest {
-  return { vm, vif, [d]: { limit: limit === Infinity ? 'unlimited' : limit }, revision };
+/** requestFor asks for something else in one direction. */
+export function requestFor(vm: string, vif: number, d: Direction, patch: Patch, revision: number): ChangeRequest {
+  const spelt = Object.entries(patch).map(([field, n]) => [field, n === Infinity ? 'unlimited' : n]);
+  return { vm, vif, [d]: Object.fromEntries(spelt), revision };
 }
 
 const answerTime = 30_000; // ms; a change has its own, shorter limit in the daemon
@@ -38,6 +39,10 @@ export class API {
 
   changes(limit: number): Promise<Change[]> {
     return this.json('GET', `v1/changes?limit=${limit}`);
+  }
+
+  groups(): Promise<Group[]> {
+    return this.json('GET', 'v1/groups');
   }
 
   set(request: ChangeRequest): Promise<Change> {

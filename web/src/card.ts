@@ -76,7 +76,7 @@ export class Card {
 
   private title(): void {
     const s = this.v.status;
-    const rest = `vif ${s.vif} · ${s.device}`;
+    const rest = `vif ${s.vif} · ${s.device}${s.group ? ` · group ${s.group}` : ''}`;
     if (this.name.dataset['shown'] === `${s.vm} ${rest} ${this.alone()}`) return;
     this.name.dataset['shown'] = `${s.vm} ${rest} ${this.alone()}`;
     const vm = h('span', { class: 'vm', title: s.uuid ?? s.vm }, s.vm);
@@ -94,7 +94,7 @@ export class Card {
     this.outcome.classList.toggle('failed', !!problem);
     if (problem) this.outcome.replaceChildren(...this.problem(problem));
     else if (change) this.outcome.replaceChildren(...this.way(undone));
-    else this.outcome.replaceChildren(h('p', { class: 'hint' }, 'Drag a gate, or type a limit.'));
+    else this.outcome.replaceChildren(h('p', { class: 'hint' }, 'Drag a gate, or type a limit, a guarantee or a weight.'));
   }
 
   private problem(p: Problem): Node[] {

@@ -162,7 +162,7 @@ const vmOf = (v: VIF): string => v.status.uuid || v.status.vm;
 function matches(v: VIF, filter: string): boolean {
   if (!filter) return true;
   const s = v.status;
-  const text = `${s.vm} vif ${s.vif} ${s.device} ${s.mac ?? ''} ${s.uuid ?? ''}`.toLowerCase();
+  const text = `${s.vm} vif ${s.vif} ${s.device} ${s.mac ?? ''} ${s.uuid ?? ''} ${s.group ?? ''}`.toLowerCase();
   return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 

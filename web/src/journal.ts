@@ -2,7 +2,7 @@
 
 import { h, must, setText } from './dom';
 import type { Model } from './model';
-import type { Change } from './wire';
+import { type Change, nameOf } from './wire';
 import { differences, formatMS } from './way';
 import type { Writer } from './writer';
 
@@ -46,13 +46,13 @@ export class Journal {
 
   private entry(c: Change, undone: boolean): HTMLElement {
     const result = undone ? 'taken back' : c.result === 'done' && c.verified ? 'verified' : c.result;
-    const head = h('p', { class: 'head' }, h('b', {}, `${c.vm} vif ${c.vif}`), h('span', { class: `result ${undone ? 'quiet' : c.result}` }, result));
+    const head = h('p', { class: 'head' }, h('b', {}, nameOf(c)), h('span', { class: `result ${undone ? 'quiet' : c.result}` }, result));
     const when = h('time', { datetime: c.at, title: c.at }, new Date(c.at).toLocaleTimeString());
     const foot = h('p', { class: 'foot' }, `#${c.id} · `, when, ` · ${c.by || 'unknown'}`, c.result === 'pending' ? '' : ` · ${formatMS(c.took_ns / 1e6)}`);
     const item = h('li', {}, head, h('p', { class: 'difference' }, differences(c)), foot);
     if (c.error) item.append(h('p', { class: 'problem' }, c.error));
     if (c.result === 'done' && !undone) {
-      const undo = h('button', { class: 'undo', 'aria-label': `Undo change ${c.id}, ${c.vm} vif ${c.vif} ${differences(c)}`, click: () => {
+      const undo = h('button', { class: 'undo', 'aria-label': `Undo change ${c.id}, ${nameOf(c)} ${differences(c)}`, click: () => {
         undo.disabled = true;
         void this.writer.undo(c).finally(() => this.update());
       } }, 'Undo');

@@ -4,6 +4,7 @@ import './style.css';
 import { API, type Failure } from './api';
 import { must, setText } from './dom';
 import { Grid, type Order } from './grid';
+import { Groups } from './groups';
 import { Host } from './host';
 import { Journal } from './journal';
 import { newLink, phase, words } from './link';
@@ -26,6 +27,7 @@ let palette = readPalette();
 const writer = new Writer(api, model, askToken, say, show);
 const host = new Host(model, palette);
 const journal = new Journal(model, writer);
+const groups = new Groups(api);
 const grid = new Grid(must('#vifs'), model, writer, palette, (shown, all, vms) => {
   setText(must('#count'), shown === all ? `${all} ${all === 1 ? 'interface' : 'interfaces'} of ${vms} ${vms === 1 ? 'VM' : 'VMs'}` : `${shown} of ${all} interfaces`);
   const none = all === 0 ? 'This host has no virtual interfaces now. They appear here when a VM starts.' : 'No interface matches the filter.';
@@ -78,6 +80,7 @@ function take(data: DataSet): void {
   host.update();
   grid.arrange(now);
   grid.update();
+  void groups.follow(now);
   entitle();
 }
 
@@ -95,13 +98,18 @@ async function catchUp(first: DataSet): Promise<void> {
   waiting = undefined;
   for (const data of sets) take(data);
   journal.update();
+  void groups.follow(performance.now(), true);
 }
 
 void follow(api, link, {
   opened: () => (waiting = []),
   event: (e) => {
     if (e.name === 'dataset') take(JSON.parse(e.data) as DataSet);
-    else if (e.name === 'change' && model.change(JSON.parse(e.data) as Change, performance.now())) show();
+    else if (e.name === 'change') {
+      const c = JSON.parse(e.data) as Change;
+      if (model.change(c, performance.now())) show();
+      if (c.vif < 0 || c.from.group !== c.to.group) void groups.follow(performance.now(), true);
+    }
   },
   refused: (f: Failure) => {
     if (f.wantsToken) void askToken();

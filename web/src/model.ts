@@ -147,7 +147,8 @@ export class Model {
     if (c.result !== 'pending' && Date.parse(c.states?.at(-1)?.at ?? c.at) > this.timeline.last) {
       v.unseen = { revision: v.status.revision, until: now + 5000 };
       const after = c.result === 'done' ? c.to : c.from;
-      for (const d of directions) v.status[d].limit = after[d].limit;
+      for (const d of directions) Object.assign(v.status[d], { priority: 0 }, after[d]);
+      v.status.group = after.group ?? '';
     }
     return true;
   }

@@ -2,12 +2,13 @@
 
 import { Chart } from './chart';
 import { h, icon, setText } from './dom';
+import { Field } from './field';
 import { Gate } from './gate';
 import { spanMS, type Model, type VIF } from './model';
 import type { Palette } from './palette';
-import { formatRate, parseLimit, readable } from './rate';
+import { formatRate, parseLimit, parseRate, readable } from './rate';
 import { glide, wantedTop } from './scale';
-import { type Direction, limitOf, type Problem } from './wire';
+import { type Direction, limitOf, type Patch, type Problem } from './wire';
 import { baseOf, type Base, type Writer } from './writer';
 
 /** Where a limit may be dragged to when nobody said what the link carries. */
@@ -26,7 +27,8 @@ export class Pane {
   private readonly gate: Gate;
   private readonly number = h('b');
   private readonly unit = h('span', { class: 'unit' });
-  private readonly field: HTMLInputElement;
+  private readonly fields: Field[];
+  private readonly first: HTMLInputElement; // priority
   private readonly lift: HTMLButtonElement;
   private readonly context = h('p', { class: 'context' });
   private base: Base | undefined; // when the person took the line up
@@ -44,35 +46,36 @@ export class Pane {
     host: HTMLElement,
     private readonly complain: (p: Problem | undefined) => void,
   ) {
-    const name = `${v.status.vm} vif ${v.status.vif} ${d} limit`;
-    this.field = h('input', {
-      'aria-label': `${name}, as a number`,
-      autocomplete: 'off',
-      spellcheck: 'false',
-      focus: () => this.field.select(),
-      input: () => this.field.classList.remove('wrong'),
-      blur: () => this.showLimit(),
-      keydown: (e: KeyboardEvent) => {
-        if (e.key === 'Enter') this.typed();
-        if (e.key === 'Escape') this.field.blur();
-      },
-    });
-    this.lift = h('button', { class: 'lift', title: `Lift the ${d} limit`, 'aria-label': `Lift the ${name}`, click: () => this.apply(Infinity, baseOf(v)) }, icon('M4 4l8 8M12 4l-8 8'));
-    const plot = h('div', { class: 'plot' });
-    this.element = h('section', { class: `pane ${d}`, 'aria-label': `${v.status.vm} vif ${v.status.vif} ${d}` },
+    const whose = `${v.status.vm} vif ${v.status.vif} ${d}`;
+    const name = `${whose} limit`;
+    const limit = new Field(`${name}, as a number`, () => formatRate(limitOf(this.now.limit)), (text) => this.typed('limit', parseLimit(text)), complain);
+    const guarantee = new Field(`${whose} guarantee`, () => (this.now.guarantee ? formatRate(this.now.guarantee) : 'none'),
+      (text) => this.typed('guarantee', text.toLowerCase() === 'none' ? 0 : parseRate(text)), complain);
+    const weight = new Field(`${whose} weight`, () => String(this.now.weight), (text) => this.typed('weight', parseWeight(text)), complain);
+    this.fields = [limit, guarantee, weight];
+    this.first = h('input', { type: 'checkbox', 'aria-label': `${whose} priority`, change: () => {
+      void this.apply({ priority: Number(this.first.checked) }, baseOf(v)).finally(() => this.update());
+    } });
+    this.lift = h('button', { class: 'lift', title: `Lift the ${d} limit`, 'aria-label': `Lift the ${name}`, click: () => this.apply({ limit: Infinity }, baseOf(v)) }, icon('M4 4l8 8M12 4l-8 8'));
+    const plot = h('div', { class: 'plot' }, this.context);
+    this.element = h('section', { class: `pane ${d}`, 'aria-label': whose },
       h('header', {},
         h('p', { class: 'usage' }, h('span', { class: 'direction' }, d, h('span', { class: 'verb' }, d === 'tx' ? 'sends' : 'receives')), this.number, this.unit),
-        h('div', { class: 'limit' }, h('label', {}, h('span', {}, 'limit'), this.field), this.lift),
+        h('div', { class: 'limit' }, h('label', {}, h('span', {}, 'limit'), limit.input), this.lift),
       ),
       plot,
-      this.context,
+      h('div', { class: 'terms' },
+        h('label', { title: 'What it gets whenever it wants it' }, 'guarantee', guarantee.input),
+        h('label', { title: 'Its share of what is spare: 1 to 10000' }, 'weight', weight.input),
+        h('label', { title: 'Served before bulk, within its guarantee' }, this.first, 'priority'),
+      ),
     );
     host.append(this.element); // the chart asks for its size
     this.chart = new Chart(plot, d, palette, gutter);
     this.gate = new Gate(this.chart.over, name, {
       begin: () => (this.base = baseOf(v)),
       preview: (limit) => this.preview(limit),
-      commit: (limit) => this.apply(limit, this.base ?? baseOf(v)),
+      commit: (limit) => this.apply({ limit }, this.base ?? baseOf(v)),
     });
     this.update();
     this.top = this.wanted;
@@ -85,14 +88,15 @@ export class Pane {
 
   /** update takes over what the newest data set or change said. */
   update(): void {
-    const s = this.v.status[this.d];
+    const s = this.now;
     const [n, unit] = readable(s.usage);
     setText(this.number, n);
     setText(this.unit, unit);
     const limit = limitOf(s.limit);
     this.lift.hidden = limit === Infinity;
     this.element.classList.toggle('free', limit === Infinity);
-    this.showLimit();
+    for (const f of this.fields) f.show();
+    if (document.activeElement !== this.first) this.first.checked = !!s.priority;
     this.chart.marks = { capacity: this.model.capacity[this.d], guarantee: s.guarantee };
     this.gate.set(limit, this.ceiling);
     const since = this.model.timeline.last - spanMS;
@@ -135,33 +139,31 @@ export class Pane {
     return c === Infinity ? farCeiling : c;
   }
 
-  private showLimit(): void {
-    if (document.activeElement === this.field || this.field.classList.contains('wrong')) return;
-    const text = formatRate(limitOf(this.v.status[this.d].limit));
-    if (this.field.value !== text) this.field.value = text;
+  private get now() {
+    return this.v.status[this.d];
   }
 
-  private typed(): void {
-    const limit = parseLimit(this.field.value);
-    if (typeof limit !== 'number') {
-      this.field.classList.add('wrong');
-      const said = `${this.v.status.vm} vif ${this.v.status.vif} keeps its ${this.d} limit of ${formatRate(limitOf(this.v.status[this.d].limit))}`;
-      this.complain({ unchanged: said, ...limit });
-      return;
+  /** typed sends what was read from a field, or says what is wrong with it. */
+  private typed(field: keyof Patch, value: number | Problem): Problem | undefined {
+    if (typeof value !== 'number') {
+      const set = field === 'weight' ? String(this.now.weight) : formatRate(limitOf(this.now[field] ?? null));
+      return { unchanged: `${this.v.status.vm} vif ${this.v.status.vif} keeps its ${this.d} ${field} of ${set}`, ...value };
     }
-    this.field.blur();
-    if (limit === limitOf(this.v.status[this.d].limit)) return this.complain(undefined);
-    void this.apply(limit, baseOf(this.v));
+    if (value === limitOf(this.now[field] ?? null)) this.complain(undefined);
+    else void this.apply({ [field]: value }, baseOf(this.v));
+    return undefined;
   }
 
-  private async apply(limit: number, base: Base): Promise<void> {
+  private async apply(patch: Patch, base: Base): Promise<void> {
     this.complain(undefined);
-    this.gate.send(limit);
+    if (patch.limit !== undefined) this.gate.send(patch.limit);
     try {
-      await this.writer.limit(this.v, this.d, limit, base);
+      await this.writer.set(this.v, this.d, patch, base);
     } finally {
-      this.base = undefined;
-      this.gate.done();
+      if (patch.limit !== undefined) {
+        this.base = undefined;
+        this.gate.done();
+      }
     }
   }
 
@@ -176,4 +178,9 @@ export class Pane {
     const keys = this.gate.held ? '' : 'Enter applies, Esc does not · ';
     setText(this.context, `${keys}others ${verb} ${readable(others).join(' ')}${link}`);
   }
+}
+
+function parseWeight(text: string): number | Problem {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  return { code: 'invalid', message: `"${text.slice(0, 40)}" is no weight`, try: 'a number from 1 to 10000; 100 unless set' };
 }

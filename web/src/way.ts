@@ -34,12 +34,18 @@ export function formatMS(ms: number): string {
 
 /** differences say what a change changed: "tx 100mbit → 50mbit". */
 export function differences(c: Change): string {
-  const said = directions.map((d) => difference(d, c.from[d], c.to[d])).filter((s) => s !== '');
-  if (said.length === 2) {
-    const [tx = '', rx = ''] = said.map((s) => s.slice(3));
-    if (tx === rx) return `both ${tx}`;
-  }
+  let said = directions.map((d) => difference(d, c.from[d], c.to[d])).filter((s) => s !== '');
+  const [tx = '', rx = ''] = said.map((s) => s.slice(3));
+  if (said.length === 2 && tx === rx) said = [`both ${tx}`];
+  if (c.from.group !== c.to.group) said.unshift(moved(c));
   return said.join(', ') || 'nothing';
+}
+
+/** moved says which group a vif or group is in now, or that a group is new or gone. */
+function moved(c: Change): string {
+  if (c.vif < 0 && !c.from.group) return c.to.group === 'host' ? 'made' : `made in ${c.to.group}`;
+  if (c.vif < 0 && !c.to.group) return 'deleted';
+  return `group ${c.from.group ?? 'host'} → ${c.to.group ?? 'host'}`;
 }
 
 function difference(d: Direction, from: Allocation, to: Allocation): string {

@@ -22,6 +22,7 @@ export interface VIFStatus {
   source: 'guest' | 'host';
   state: string;
   revision: number;
+  group?: string;
   tx: DirectionStatus;
   rx: DirectionStatus;
   guest?: { tx: number; rx: number; at: string; disagrees?: boolean };
@@ -42,6 +43,23 @@ export interface Allocation {
   priority?: number;
 }
 
+/** Allocations are both directions' and the group's name: of a group itself the one that it is in. */
+export interface Allocations extends Record<Direction, Allocation> {
+  group?: string;
+}
+
+/** A group of vifs, and what they use together. */
+export interface Group {
+  name: string;
+  parent: string;
+  tx: DirectionStatus;
+  rx: DirectionStatus;
+  members: string[];
+}
+
+/** A Patch is what is to change of one direction. */
+export type Patch = Partial<Record<'limit' | 'guarantee' | 'weight' | 'priority', number>>;
+
 export interface Change {
   id: number;
   vm: string;
@@ -50,8 +68,8 @@ export interface Change {
   device: string;
   by: string;
   at: string;
-  from: Record<Direction, Allocation>;
-  to: Record<Direction, Allocation>;
+  from: Allocations;
+  to: Allocations;
   result: 'pending' | 'done' | 'undone';
   verified: boolean;
   states: { state: string; at: string }[] | null;
@@ -76,6 +94,11 @@ export interface Problem {
 /** keyOf is a vif's identity, as sluice.VIF.Key makes it. */
 export function keyOf(v: Pick<VIFStatus, 'vm' | 'uuid' | 'vif' | 'mac'>): string {
   return `${v.uuid || v.vm}/${v.mac || v.vif}`;
+}
+
+/** nameOf is what people call whose settings a change set. */
+export function nameOf(c: Pick<Change, 'vm' | 'vif'>): string {
+  return c.vif < 0 ? `group ${c.vm.slice(1)}` : `${c.vm} vif ${c.vif}`;
 }
 
 /** limitOf reads a limit of the wire: none is Infinity from here on. */

@@ -2,10 +2,8 @@
 
 import { type API, Failure, requestFor } from './api';
 import type { Model, VIF } from './model';
-import { formatRate } from './rate';
-import type { Change, Direction, Problem } from './wire';
-import { limitOf } from './wire';
-import { formatMS } from './way';
+import { type Change, type Direction, nameOf, type Patch, type Problem } from './wire';
+import { differences, formatMS } from './way';
 
 /** What a vif's settings were when a person began to change them. */
 export interface Base {
@@ -24,11 +22,11 @@ export class Writer {
     private readonly shown: () => void,
   ) {}
 
-  /** limit sets one direction's limit; what became of it is then at the vif. */
-  async limit(v: VIF, d: Direction, limit: number, base: Base): Promise<void> {
+  /** set changes one direction; what became of it is then at the vif. */
+  async set(v: VIF, d: Direction, patch: Patch, base: Base): Promise<void> {
     await this.attempt(v, async () => {
       const revision = base.revision ?? (await this.left(v, base));
-      return this.api.set(requestFor(v.status.vm, v.status.vif, d, limit, revision));
+      return this.api.set(requestFor(v.status.vm, v.status.vif, d, patch, revision));
     });
   }
 
@@ -53,7 +51,7 @@ export class Writer {
     try {
       const c = await this.withToken(send);
       this.model.change(c, performance.now());
-      if (c.result === 'done') this.say(`${c.vm} vif ${c.vif}: ${limits(c)}, ${c.verified ? 'verified ' : ''}after ${formatMS(c.took_ns / 1e6)}`);
+      if (c.result === 'done') this.say(`${nameOf(c)}: ${differences(c)}, ${c.verified ? 'verified ' : ''}after ${formatMS(c.took_ns / 1e6)}`);
       else if (v) v.problem = { code: 'not_applied', message: c.error ?? 'the change was undone' };
     } catch (e) {
       const problem: Problem = e instanceof Failure ? e.problem : { code: 'internal', message: String(e) };
@@ -73,11 +71,6 @@ export class Writer {
       }
     }
   }
-}
-
-function limits(c: Change): string {
-  const [tx, rx] = [formatRate(limitOf(c.to.tx.limit)), formatRate(limitOf(c.to.rx.limit))];
-  return tx === rx ? `both limits ${tx}` : `tx limit ${tx}, rx limit ${rx}`;
 }
 
 /** inWords is a whole problem in one text. */
