@@ -181,6 +181,7 @@ func (c *class) decodeOptions(a *netlink.AttributeDecoder) error {
 const (
 	tcaStatsBasic = 1
 	tcaStatsQueue = 3
+	tcaStatsApp   = 4
 	tcaStatsPkt64 = 8
 )
 

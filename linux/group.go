@@ -274,6 +274,12 @@ func (h *HTB) tune() error {
 			if err := h.put(t, classHandle(minor), h.branch(a.Group), h.leaf(d, minor, a, now)); err != nil {
 				return err
 			}
+			if old.late == now.late || h.plain {
+				continue
+			}
+			if err := h.putQueue(t, classHandle(minor), a.Get(d), now.late); err != nil {
+				return err
+			}
 		}
 		for _, g := range h.groups {
 			if g.minor == 0 || old.late == now.late {
