@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,52 +43,13 @@ poweroff -f
 // what is missing, a change is refused in words and changes nothing, and
 // everything is watched all the same.
 func TestPoorKernel(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("making a guest's image needs root")
-	}
-	cache := "/var/cache/sluice-lab"
-	if out, err := exec.Command("../lab/image/build.sh", cache).CombinedOutput(); err != nil {
-		t.Fatalf("the image: %v\n%s", err, out)
-	}
+	debian(t)
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "sluice"), "sluice/cmd/sluice")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
+	static(t, "build", "-o", filepath.Join(dir, "sluice"), "sluice/cmd/sluice")
 	if err := os.WriteFile(filepath.Join(dir, "init"), []byte(poorInit), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	first, err := os.ReadFile(filepath.Join(cache, "initrd.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	first = append(first, make([]byte, -len(first)&3)...)
-	pack := exec.Command("cpio", "--quiet", "-o", "-H", "newc")
-	pack.Dir, pack.Stdin = dir, strings.NewReader("init\nsluice\n")
-	archive, err := pack.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "initrd"), append(first, archive...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	qemu := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", filepath.Join(cache, "vmlinuz"), "-initrd", filepath.Join(dir, "initrd"), "-append", "console=ttyS0 quiet mitigations=off random.trust_cpu=on",
-		"-netdev", "user,id=n,restrict=on", "-device", "virtio-net-pci,netdev=n", "-device", "virtio-rng-pci")
-	timer := time.AfterFunc(3*time.Minute, func() { _ = qemu.Process.Kill() })
-	defer timer.Stop()
-	out, err := qemu.Output()
-	if err != nil {
-		t.Fatalf("QEMU: %v\n%s", err, out)
-	}
-	said := string(bytes.ReplaceAll(out, []byte("\r"), nil))
-	part := func(name string) string {
-		_, rest, _ := strings.Cut(said, "== "+name+"\n")
-		text, rest, _ := strings.Cut(rest, "== status ")
-		status, _, _ := strings.Cut(rest, "\n")
-		return text + "status " + status
-	}
+	said := machine(t, dir, 3*time.Minute, "-m", "512")
 	for name, wants := range map[string][]string{
 		"doctor":  {"htb", "ifb", "status "},
 		"set":     {"unlimited", "status 5"},
@@ -99,14 +58,60 @@ func TestPoorKernel(t *testing.T) {
 		"links":   {"eth0"},
 	} {
 		for _, want := range wants {
-			if text := part(name); !strings.Contains(text, want) {
+			if text := part(said, name); !strings.Contains(text, want) {
 				t.Errorf("%s does not say %q:\n%s", name, want, text)
 			}
 		}
-		t.Logf("%s:\n%s", name, part(name))
+		t.Logf("%s:\n%s", name, part(said, name))
 	}
-	if links := part("links"); strings.Contains(links, "sluice-") {
+	if links := part(said, "links"); strings.Contains(links, "sluice-") {
 		t.Errorf("something is left:\n%s", links)
 	}
-	t.Log(part("log"))
+	t.Log(part(said, "log"))
+}
+
+// richInit is the first program of a machine whose kernel has all modules of
+// Debian's: it runs package linux's own tests.
+const richInit = `#!/bin/busybox sh
+export PATH=/bin HOME=/
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /sbin /tmp
+for module in $(cat /lib/order); do insmod /lib/$module; done
+mount -r /dev/vda /root
+ln -s /root/lib/modules /lib/modules
+ln -s /bin/modprobe /sbin/modprobe # where the kernel looks for it
+modprobe tun # makes the device by which it is asked for later
+ip link set lo up
+echo "== tests"
+/linux.test -test.v -test.count=1 2>&1
+echo "== status $?"
+poweroff -f
+`
+
+// TestDebianKernel runs the driver's tests under a kernel that has fq_codel.
+func TestDebianKernel(t *testing.T) {
+	cache, dir := debian(t), t.TempDir()
+	static(t, "test", "-c", "-o", filepath.Join(dir, "linux.test"), "sluice/linux")
+	for _, program := range []string{"tc", "ip"} {
+		with(t, dir, program)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "init"), []byte(richInit), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	said := machine(t, dir, 5*time.Minute, "-m", "1024", "-smp", "2",
+		"-drive", "file="+filepath.Join(cache, "root.img")+",format=raw,if=virtio,readonly=on")
+	tests := part(said, "tests")
+	t.Log(tests)
+	if !strings.HasSuffix(tests, "status 0") {
+		t.Error("they failed")
+	}
+	// The driver must have found what these tests were started here for.
+	for _, name := range []string{"TestQueues", "TestSmallFlow"} {
+		if !strings.Contains(tests, "--- PASS: "+name) {
+			t.Errorf("%s was not run", name)
+		}
+	}
 }

@@ -250,3 +250,35 @@ func TestShares(t *testing.T) {
 		}
 	}
 }
+
+// TestPromisedUnderLoad gives a vif a guarantee while it and another send all
+// they can: it has it from the next second on.
+func TestPromisedUnderLoad(t *testing.T) {
+	const link, promised = 200 * sluice.Mbit, 150 * sluice.Mbit
+	for _, d := range sluice.Directions {
+		t.Run(string(d), func(t *testing.T) {
+			s := newSite(t, 2, link)
+			for i, flows := range []int{1, 8} {
+				s.apply(s.vifs[i], sluice.Unshaped, "")
+				s.load(i, d, flows, 0)
+			}
+			s.look(d, time.Second)
+			for try := 1; ; try++ { // a busy machine is in the way now and then
+				a := sluice.Unshaped
+				a.Guarantee = promised
+				s.apply(s.vifs[0], a, "")
+				got, _ := s.look(d, time.Second)
+				t.Logf("%.1f and %.1f Mbit/s", got[0]/1e6, got[1]/1e6)
+				if got[0] > .9*float64(promised) {
+					break
+				}
+				if try == 3 {
+					t.Error("it does not have what it was promised")
+					break
+				}
+				s.apply(s.vifs[0], sluice.Unshaped, "")
+				s.look(d, time.Second)
+			}
+		})
+	}
+}

@@ -85,6 +85,7 @@ type class struct {
 type stats struct {
 	bytes, packets, dropped uint64
 	backlog                 uint64 // bytes
+	tokens                  int32  // of an HTB class: below 0, the ticks until it may again send by its own rate
 }
 
 // is says whether the class does what p says. The quantum and priority of an
@@ -92,6 +93,15 @@ type stats struct {
 func (c class) is(p params) bool {
 	same := c.rate == p.rate && c.ceil == p.ceil && c.buffer == ticks(p.burst, p.rate) && c.cbuffer == ticks(p.cburst, p.ceil)
 	return same && (!c.leaf || c.quantum == p.quantum && c.prio == p.prio)
+}
+
+// owes says whether the class has sent so much beyond a small rate of its own
+// that a greater would not be in force for a while: HTB keeps the debt, up to a
+// minute of it, over a change. One frame of 64 KB is that minute where there
+// was no guarantee.
+func (c class) owes(p params) bool {
+	const while = 100e6 / nsPerTick
+	return p.rate > c.rate && c.stats.tokens < -while
 }
 
 // putClass makes or changes a class. A change keeps what is queued.
@@ -181,7 +191,10 @@ func (c *class) decodeOptions(a *netlink.AttributeDecoder) error {
 const (
 	tcaStatsBasic = 1
 	tcaStatsQueue = 3
+	tcaStatsApp   = 4
 	tcaStatsPkt64 = 8
+
+	sizeofHTBStats = 20 // struct tc_htb_xstats
 )
 
 func (s *stats) decode(a *netlink.AttributeDecoder) error {
@@ -196,6 +209,8 @@ func (s *stats) decode(a *netlink.AttributeDecoder) error {
 		case a.Type() == tcaStatsQueue && len(b) >= 12:
 			s.backlog = uint64(binary.NativeEndian.Uint32(b[4:]))
 			s.dropped = uint64(binary.NativeEndian.Uint32(b[8:]))
+		case a.Type() == tcaStatsApp && len(b) == sizeofHTBStats:
+			s.tokens = int32(binary.NativeEndian.Uint32(b[12:]))
 		}
 	}
 	return a.Err()

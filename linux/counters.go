@@ -150,6 +150,17 @@ func (h *HTB) classStats() (map[int]handle, [2]map[handle]stats, error) {
 		if err := h.tc.classes(h.trees[d].ifindex, func(c class) { trees[i][c.handle] = c.stats }); err != nil {
 			return nil, trees, err
 		}
+		if h.plain {
+			continue // a FIFO drops at the door, where HTB counts it
+		}
+		if err := h.tc.qdiscs(h.trees[d].ifindex, func(q qdisc) {
+			if s, ok := trees[i][q.parent]; ok {
+				s.dropped = q.stats.dropped
+				trees[i][q.parent] = s
+			}
+		}); err != nil {
+			return nil, trees, err
+		}
 	}
 	return shaped, trees, nil
 }

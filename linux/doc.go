@@ -15,6 +15,8 @@
 //	VM sends    -> vif ingress -> filter -> sluice-tx: HTB class -> back into the vif's ingress, on to bridge or route
 //	VM receives <- vif         <- sluice-rx: HTB class <- filter <- vif egress
 //
+// In a class waits an fq_codel, or where the kernel has none a FIFO of bytes.
+//
 // Directions are the VM's. On the host's device tx is ingress and the receive
 // counter, rx is egress and the transmit counter.
 //

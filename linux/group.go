@@ -126,7 +126,7 @@ func (h *HTB) above(leaf handle) ([]uint16, error) {
 
 // keeps says whether a vif may keep its class: it has one, and neither tree
 // has it elsewhere than under the parent, or with another priority, which HTB
-// heeds only once nothing waits in it.
+// heeds only once nothing waits in it, or in debt for what it is now to have.
 func (h *HTB) keeps(leaf, parent handle, want sluice.Allocations) (bool, error) {
 	if leaf == 0 {
 		return false, nil
@@ -136,7 +136,8 @@ func (h *HTB) keeps(leaf, parent handle, want sluice.Allocations) (bool, error) 
 		if err != nil {
 			return false, err
 		}
-		if there && (now.parent != parent || now.stats.backlog > 0 && now.prio != h.leaf(d, leaf.minor(), want, rhythm{}).prio) {
+		p := h.leaf(d, leaf.minor(), want, rhythm{})
+		if there && (now.parent != parent || now.stats.backlog > 0 && now.prio != p.prio || now.owes(p)) {
 			return false, nil
 		}
 	}
@@ -272,6 +273,12 @@ func (h *HTB) tune() error {
 				continue
 			}
 			if err := h.put(t, classHandle(minor), h.branch(a.Group), h.leaf(d, minor, a, now)); err != nil {
+				return err
+			}
+			if old.late == now.late || h.plain {
+				continue
+			}
+			if err := h.putQueue(t, classHandle(minor), a.Get(d), now.late); err != nil {
 				return err
 			}
 		}

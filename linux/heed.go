@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"sluice"
@@ -78,7 +79,7 @@ func (h *HTB) heed(ctx context.Context, now time.Time, trees [2]map[handle]stats
 		}
 	}
 	if err == nil {
-		err = h.tune()
+		err = errors.Join(h.tune(), h.tighten())
 	}
 	if err != nil {
 		h.log.Warn("the turns of the classes stay as they were until the next change", "error", err)

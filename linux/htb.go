@@ -33,6 +33,8 @@ type HTB struct {
 	tuned    map[sluice.Direction]rhythm   // what is in force
 	groups   map[string]*group             // by name
 	learnt   map[sluice.Direction]attention
+	plain    bool            // the kernel has no fq_codel
+	loose    map[leafOf]bool // whose queues are to be smaller once less waits in them
 }
 
 // NewHTB makes a driver. It changes nothing in the kernel before it is asked
@@ -49,7 +51,7 @@ func NewHTB(log *slog.Logger) (*HTB, error) {
 	}
 	return &HTB{log: log, tc: tc, links: links, shaped: make(map[int]handle), set: make(map[uint16]sluice.Allocations),
 		tuned: make(map[sluice.Direction]rhythm), groups: make(map[string]*group), learnt: make(map[sluice.Direction]attention),
-		capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}, nil
+		loose: make(map[leafOf]bool), capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}, nil
 }
 
 // Close gives up the connections to the kernel. The kernel goes on shaping.
@@ -110,19 +112,14 @@ func (h *HTB) putTrunks() error {
 		if err := h.put(t, trunkClass, major<<16, trunk(h.capacity.Get(d))); err != nil {
 			return err
 		}
+		late := h.rhythm(d).late
 		for minor, a := range h.set {
-			if err := h.putQueue(t, classHandle(minor), a.Get(d)); err != nil {
+			if err := h.putQueue(t, classHandle(minor), a.Get(d), late); err != nil {
 				return err
 			}
 		}
 	}
 	return h.tune()
-}
-
-// putQueue gives a class the queue that its rate needs: at most the link's.
-func (h *HTB) putQueue(t tree, c handle, a sluice.Allocation) error {
-	rate := min(bytesPerSecond(a.Limit), bytesPerSecond(h.capacity.Get(t.direction)))
-	return h.tc.putQueue(t.ifindex, c, queue(rate))
 }
 
 // put makes a class what it should be, if it is not, and reads it back.
@@ -239,7 +236,13 @@ func (h *HTB) shape(ctx context.Context, index int, on attachment, want sluice.A
 			return err
 		}
 		if !there || !known || old.ceil != p.ceil {
-			if err := h.putQueue(t, c, want.Get(d)); err != nil {
+			undo = append(undo, func() error {
+				if !there || !known {
+					return nil
+				}
+				return h.putQueue(t, c, before.Get(d), h.rhythm(d).late)
+			})
+			if err := h.putQueue(t, c, want.Get(d), r.late); err != nil {
 				return err
 			}
 		}

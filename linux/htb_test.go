@@ -360,10 +360,21 @@ func TestInventory(t *testing.T) {
 }
 
 func TestProbe(t *testing.T) {
-	netnstest.New(t) // for the skip without root
+	b := newBench(t)
+	kind := fifoKind
+	if b.fair() {
+		kind = codelKind
+	}
+	queues := ""
 	for _, f := range Probe(context.Background()) {
 		if !f.OK {
 			t.Errorf("%s: %s (%s)", f.Name, f.Detail, f.Try)
 		}
+		if f.Name == "queues" {
+			queues = f.Detail
+		}
+	}
+	if !strings.HasPrefix(queues, kind) {
+		t.Errorf("of a kernel whose queues are %s it says %q", kind, queues)
 	}
 }

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/mdlayher/netlink"
@@ -26,6 +27,9 @@ type qdisc struct {
 	kind           string
 	handle, parent handle
 	options        []byte
+	codel          codel // the options of an fq_codel
+	stats          stats
+	memory         uint32 // that an fq_codel holds at the moment, bytes
 }
 
 // putTree makes the device's root qdisc an HTB of ours.
@@ -41,33 +45,6 @@ func (r *rtnl) putTree(ifindex int) error {
 				return nil
 			})
 		})
-}
-
-// putQueue gives a leaf class a queue of so many bytes, or changes it; what
-// waits in it stays.
-func (r *rtnl) putQueue(ifindex int, class handle, limit uint32) error {
-	return r.write(fmt.Sprintf("setting the queue of class %s", class), unix.RTM_NEWQDISC, netlink.Create,
-		tcmsg{ifindex: ifindex, handle: queueHandle(class), parent: uint32(class)}, func(enc *netlink.AttributeEncoder) {
-			enc.String(unix.TCA_KIND, "bfifo")
-			b := make([]byte, 4)
-			binary.NativeEndian.PutUint32(b, limit)
-			enc.Bytes(unix.TCA_OPTIONS, b)
-		})
-}
-
-// queueHandle is the leaf qdisc's own, made from the class so that it is the
-// same at every start.
-func queueHandle(class handle) uint32 { return uint32(class.minor()) << 16 }
-
-// queueLimit reads a leaf's queue; 0 if it is not of our making.
-func (r *rtnl) queueLimit(ifindex int, class handle) (uint32, error) {
-	limit := uint32(0)
-	err := r.qdiscs(ifindex, func(q qdisc) {
-		if q.parent == class && q.kind == "bfifo" && len(q.options) >= 4 {
-			limit = binary.NativeEndian.Uint32(q.options)
-		}
-	})
-	return limit, err
 }
 
 // putClsact makes the hooks for both directions.
@@ -90,16 +67,52 @@ func (r *rtnl) qdiscs(ifindex int, each func(qdisc)) error {
 		if m.ifindex != ifindex {
 			return nil
 		}
-		q := qdisc{handle: handle(m.handle), parent: handle(m.parent)}
-		for a.Next() {
-			switch a.Type() {
-			case unix.TCA_KIND:
-				q.kind = a.String()
-			case unix.TCA_OPTIONS:
-				q.options = a.Bytes()
+		q, err := decodeQdisc(m, a)
+		each(q)
+		return err
+	})
+}
+
+// qdisc reads one by its handle; ok is false if there is none.
+func (r *rtnl) qdisc(ifindex int, h handle) (q qdisc, ok bool, err error) {
+	err = r.read(fmt.Sprintf("reading qdisc %s", h), unix.RTM_GETQDISC, netlink.Echo,
+		tcmsg{ifindex: ifindex, handle: uint32(h)}, func(m tcmsg, a *netlink.AttributeDecoder) (err error) {
+			q, err = decodeQdisc(m, a)
+			ok = true
+			return err
+		})
+	if errors.Is(err, unix.ENOENT) {
+		return qdisc{}, false, nil
+	}
+	return q, ok, err
+}
+
+func decodeQdisc(m tcmsg, a *netlink.AttributeDecoder) (qdisc, error) {
+	q := qdisc{handle: handle(m.handle), parent: handle(m.parent)}
+	for a.Next() {
+		switch a.Type() {
+		case unix.TCA_KIND:
+			q.kind = a.String()
+		case unix.TCA_OPTIONS:
+			if q.options = a.Bytes(); q.kind == codelKind { // the kind comes first
+				a.Nested(q.codel.decode)
+			}
+		case unix.TCA_STATS2:
+			a.Nested(q.stats.decode)
+			if q.kind == codelKind {
+				a.Nested(q.decodeMemory)
 			}
 		}
-		each(q)
-		return a.Err()
-	})
+	}
+	return q, a.Err()
+}
+
+// decodeMemory reads the eighth field of struct tc_fq_codel_xstats.
+func (q *qdisc) decodeMemory(a *netlink.AttributeDecoder) error {
+	for a.Next() {
+		if b := a.Bytes(); a.Type() == tcaStatsApp && len(b) >= 36 {
+			q.memory = binary.NativeEndian.Uint32(b[32:])
+		}
+	}
+	return a.Err()
 }

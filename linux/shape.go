@@ -116,12 +116,3 @@ func lateness(round, capacity uint64) uint64 {
 	}
 	return late
 }
-
-// queue is how many bytes may wait in a class: about 15 ms of its rate, at
-// least two GSO frames, but at low rates, where TCP makes small ones, no more
-// than a tenth of a second.
-func queue(ceil uint64) uint32 {
-	const most = 32 << 20
-	tenth := max(ceil/10, 16*mtu)
-	return uint32(min(max(ceil*15/1000, min(2*(gsoFrame+mtu), tenth)), most))
-}

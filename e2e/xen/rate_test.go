@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,6 +132,18 @@ func (g *vm) stream(seconds int, more ...string) (wait func() (report, error)) {
 			return r, fmt.Errorf("%v: %v %v %s", cmd.Args, err, bad, r.Error)
 		}
 		return r, nil
+	}
+}
+
+// load starts a transfer that goes on until it is ended.
+func (g *vm) load(most int, more ...string) (end func()) {
+	cmd := exec.Command("iperf3", append([]string{"-c", g.ips[0], "-t", strconv.Itoa(most)}, more...)...)
+	err := cmd.Start()
+	return func() {
+		if err == nil {
+			_ = cmd.Process.Signal(syscall.SIGINT) // so that it takes leave of the server
+			_ = cmd.Wait()
+		}
 	}
 }
 

@@ -1,0 +1,322 @@
+package linux
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sluice"
+)
+
+// TestQueueSizes holds what may wait against the time that it takes to send.
+func TestQueueSizes(t *testing.T) {
+	for _, c := range []struct {
+		rate                  sluice.Rate
+		target, flood, frames int // ms of the target; ms that a flood's frames wait; GSO frames that fit
+	}{
+		{1 * sluice.Mbit, 18, 200, 0}, // 16 frames, for less is no TCP
+		{10 * sluice.Mbit, 15, 100, 2},
+		{20 * sluice.Mbit, 15, 80, 4},
+		{100 * sluice.Mbit, 7, 35, 8},
+		{10 * sluice.Gbit, 5, 35, 400},
+		{sluice.Unlimited, 5, 35, 400},
+	} {
+		rate := bytesPerSecond(c.rate)
+		q := newCodel(rate, 0)
+		if got := int(q.target / 1000); got != c.target {
+			t.Errorf("%s: a target of %d ms, want %d", c.rate, got, c.target)
+		}
+		if q.interval < 5*q.target {
+			t.Errorf("%s: a packet may wait %d us, but not for as long as %d", c.rate, q.target, q.interval)
+		}
+		if got := int(uint64(q.memory) / frameMemory * mtu * 1000 / rate); got > c.flood {
+			t.Errorf("%s: a flood waits %d ms", c.rate, got)
+		}
+		if got := int(q.memory / gsoMemory); got < c.frames {
+			t.Errorf("%s: %d GSO frames fit", c.rate, got)
+		}
+	}
+	if got := newCodel(bytesPerSecond(sluice.Gbit), 32); got.target != 32_000 || got.interval != 127_000 {
+		t.Errorf("whose turn comes 32 ms late has a target of %d us in %d", got.target, got.interval)
+	}
+}
+
+// queues are the leaf queues of both directions of the vif's class.
+func (b *bench) queues() (both [2]qdisc) {
+	b.Helper()
+	for i, d := range sluice.Directions {
+		q, there, err := b.htb.tc.qdisc(b.htb.trees[d].ifindex, queueHandle(classHandle(minorStep)))
+		if err != nil || !there {
+			b.Fatalf("the queue of %s: %v, %v", d, there, err)
+		}
+		both[i] = q
+	}
+	return both
+}
+
+// plainly has the driver do as under a kernel without fq_codel, where wanted.
+func (b *bench) plainly(yes bool) {
+	b.start()
+	b.htb.plain = b.htb.plain || yes
+}
+
+// fair says whether this kernel has fq_codel, by another way than the driver.
+func (b *bench) fair() (yes bool) {
+	b.Helper()
+	out := ""
+	b.host.Do(func() {
+		for _, d := range []string{"add", "del"} {
+			o, err := exec.Command("tc", "qdisc", d, "dev", "lo", "root", "handle", "1:", codelKind).CombinedOutput()
+			yes = err == nil
+			if out = string(o); !yes {
+				return
+			}
+		}
+	})
+	if !yes && !strings.Contains(out, "unknown") {
+		b.Fatal(out)
+	}
+	return yes
+}
+
+func (b *bench) needsFair() {
+	b.Helper()
+	if !b.fair() {
+		b.Skip("this kernel has no fq_codel, as sluice doctor says too; e2e runs this under one that has")
+	}
+}
+
+// TestQueues sizes a leaf's queue by its rate, of the kind that the kernel
+// has; a new driver changes nothing.
+func TestQueues(t *testing.T) {
+	b := newBench(t)
+	kind := fifoKind
+	if b.fair() {
+		kind = codelKind
+	}
+	for _, r := range []sluice.Rate{sluice.Mbit, 100 * sluice.Mbit, sluice.Unlimited, 10 * sluice.Mbit} {
+		b.apply(r, r)
+		rate := bytesPerSecond(r)
+		for i, q := range b.queues() {
+			late := b.htb.rhythm(sluice.Directions[i]).late
+			if q.kind != kind || kind == fifoKind && !newFIFO(rate).is(q) || kind == codelKind && !newCodel(rate, late).is(q) {
+				t.Errorf("%s: the queue is a %s of %+v %v", r, q.kind, q.codel, q.options)
+			}
+			if kind == codelKind && q.codel.flows != 256 {
+				t.Errorf("it has %d flows", q.codel.flows)
+			}
+		}
+	}
+	// The link's capacity is the most that any can get.
+	if err := b.htb.SetCapacity(context.Background(), sluice.Capacity{Tx: 2 * sluice.Mbit, Rx: 3 * sluice.Mbit}); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range []sluice.Rate{2 * sluice.Mbit, 3 * sluice.Mbit} {
+		if q := b.queues()[i]; q.kind == codelKind && q.codel.memory != newCodel(bytesPerSecond(r), 0).memory || q.kind == fifoKind && !newFIFO(bytesPerSecond(r)).is(q) {
+			t.Errorf("on a link of %s: %+v", r, q)
+		}
+	}
+	show := func() string {
+		return b.run("tc", "qdisc", "show", "dev", "sluice-tx") + b.run("tc", "qdisc", "show", "dev", "sluice-rx")
+	}
+	was := show()
+	b.start()
+	if err := b.htb.SetCapacity(context.Background(), sluice.Capacity{Tx: 2 * sluice.Mbit, Rx: 3 * sluice.Mbit}); err != nil {
+		t.Fatal(err)
+	}
+	b.apply(10*sluice.Mbit, 10*sluice.Mbit)
+	if now := show(); now != was {
+		t.Errorf("the new driver changed the kernel:\n%s\nwas:\n%s", now, was)
+	}
+}
+
+// TestQueueKeepsKind shows that a queue left by a daemon under which the kernel
+// had no fq_codel is resized and stays what it is.
+func TestQueueKeepsKind(t *testing.T) {
+	b := newBench(t)
+	b.plainly(true)
+	b.apply(100*sluice.Mbit, 100*sluice.Mbit)
+	b.start()
+	b.apply(sluice.Mbit, sluice.Mbit)
+	for _, q := range b.queues() {
+		if q.kind != fifoKind || !newFIFO(bytesPerSecond(sluice.Mbit)).is(q) {
+			t.Errorf("the queue is a %s of %v", q.kind, q.options)
+		}
+	}
+	if b.htb.plain {
+		t.Error("the driver takes the kernel for one without fq_codel, and did not ask")
+	}
+}
+
+// TestForeignQueue shows that what somebody else gave a class is left alone.
+func TestForeignQueue(t *testing.T) {
+	b := newBench(t)
+	b.apply(10*sluice.Mbit, 10*sluice.Mbit)
+	b.run("tc", "qdisc", "replace", "dev", "sluice-tx", "parent", "51ce:10", "handle", "77:", "pfifo", "limit", "123")
+	b.apply(20*sluice.Mbit, 20*sluice.Mbit)
+	if out := b.run("tc", "qdisc", "show", "dev", "sluice-tx"); !strings.Contains(out, "pfifo 77: parent 51ce:10 limit 123p") {
+		t.Errorf("the queue is gone:\n%s", out)
+	}
+}
+
+// datagrams sends so many from the VM, spread over the span, each with its
+// number; what arrives is told to each.
+func (b *bench) datagrams(count int, span time.Duration, each func(n uint32)) (stop func()) {
+	b.Helper()
+	var sink net.PacketConn
+	var c net.Conn
+	var err error
+	b.host.Do(func() { sink, err = net.ListenPacket("udp", "192.0.2.1:0") })
+	if err == nil {
+		_ = sink.(*net.UDPConn).SetReadBuffer(8 << 20)
+		b.vm.Do(func() { c, err = net.Dial("udp", sink.LocalAddr().String()) })
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	_ = c.(*net.UDPConn).SetWriteBuffer(8 << 20)
+	done := make(chan struct{})
+	b.Cleanup(func() { c.Close(); sink.Close() })
+	go func() {
+		for buf := make([]byte, 2000); ; {
+			if _, _, err := sink.ReadFrom(buf); err != nil {
+				return
+			}
+			each(binary.BigEndian.Uint32(buf))
+		}
+	}()
+	go func() {
+		defer close(done)
+		begin, buf := time.Now(), make([]byte, 1000)
+		for n := range count {
+			time.Sleep(time.Until(begin.Add(span * time.Duration(n) / time.Duration(count))))
+			binary.BigEndian.PutUint32(buf, uint32(n))
+			_, _ = c.Write(buf)
+		}
+	}()
+	return func() { <-done }
+}
+
+// TestChangesLoseNothing makes 100 changes, up and down, while datagrams pass.
+func TestChangesLoseNothing(t *testing.T) {
+	b := newBench(t)
+	b.apply(20*sluice.Mbit, 20*sluice.Mbit)
+	arrived := make(chan uint32, 10_000)
+	const count = 2000
+	wait := b.datagrams(count, 4*time.Second, func(n uint32) { arrived <- n })
+	for i := range 100 {
+		r := sluice.Rate(10+i%10) * sluice.Mbit
+		b.apply(r, r)
+	}
+	wait()
+	time.Sleep(time.Second)
+	if got := len(arrived); got != count {
+		t.Errorf("%d of %d arrived; the queue: %+v", got, count, b.queues()[0])
+	}
+}
+
+// TestDropsAreCounted floods a limit: what does not arrive is in the counters,
+// whether the queue turned it away or CoDel took it out.
+func TestDropsAreCounted(t *testing.T) {
+	b := newBench(t)
+	b.apply(5*sluice.Mbit, 5*sluice.Mbit)
+	var arrived atomic.Int64
+	const count = 2000 // of 1,042 bytes in a second: 17 Mbit/s
+	b.datagrams(count, time.Second, func(uint32) { arrived.Add(1) })()
+	time.Sleep(time.Second)
+	all, err := NewCounters(b.htb).Read(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := arrived.Load() + int64(all["vif0"].Tx.Dropped); got != count || arrived.Load() == count {
+		t.Errorf("of %d arrived %d and %d are counted as dropped", count, arrived.Load(), all["vif0"].Tx.Dropped)
+	}
+}
+
+// TestLowerLimitKeepsWhatWaits lowers a limit so far that less may wait than
+// does: nothing is dropped by that, and later the queue is as it should be.
+func TestLowerLimitKeepsWhatWaits(t *testing.T) {
+	b := newBench(t)
+	b.apply(100*sluice.Kbit, 100*sluice.Mbit) // so slow that what comes stays
+	tx := b.htb.trees[sluice.Tx]
+	sized := func(l sluice.Rate) queue {
+		if b.queues()[0].kind == codelKind {
+			return newCodel(bytesPerSecond(l), 0)
+		}
+		return newFIFO(bytesPerSecond(l))
+	}
+	if err := b.htb.tc.putQueue(tx.ifindex, classHandle(minorStep), sized(100*sluice.Mbit), false); err != nil {
+		t.Fatal(err)
+	}
+	b.datagrams(100, 0, func(uint32) {})()
+	before := b.queues()[0]
+	b.apply(sluice.Mbit, 100*sluice.Mbit)
+	after := b.queues()[0]
+	t.Logf("%s: %d bytes waited, then %d", before.kind, before.stats.backlog, after.stats.backlog)
+	if lost := int(before.stats.backlog) - int(after.stats.backlog); before.stats.backlog < 80_000 || lost > 30_000 {
+		t.Errorf("%d bytes waited, after the change %d", before.stats.backlog, after.stats.backlog)
+	}
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if _, err := NewCounters(b.htb).Read(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if sized(sluice.Mbit).is(b.queues()[0]) {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("the queue stays a %+v", b.queues()[0])
+		}
+	}
+}
+
+// TestSmallFlow has a VM flood its own limit: beside that a small flow of its
+// own waits for as long as a FIFO is, and much of it is lost; with fq_codel
+// it does not and is not.
+func TestSmallFlow(t *testing.T) {
+	b := newBench(t)
+	b.needsFair()
+	const rate = 5 * sluice.Mbit
+	measure := func(plain bool) (median time.Duration, lost int) {
+		if err := b.htb.Release(context.Background(), b.vif); err != nil {
+			t.Fatal(err)
+		}
+		b.plainly(plain)
+		b.apply(rate, rate)
+		// Twice what may pass, for three seconds.
+		wait := b.datagrams(3*2*int(rate)/8/1042, 3*time.Second, func(uint32) {})
+		time.Sleep(500 * time.Millisecond)
+		const count = 100
+		sent, took := make([]time.Time, count), make(chan time.Duration, count)
+		begin := time.Now()
+		for i := range sent {
+			sent[i] = begin.Add(2 * time.Second * time.Duration(i) / count)
+		}
+		b.datagrams(count, 2*time.Second, func(n uint32) { took <- time.Since(sent[n]) })()
+		wait()
+		time.Sleep(300 * time.Millisecond)
+		var all []time.Duration
+		for len(took) > 0 {
+			all = append(all, <-took)
+		}
+		if len(all) == 0 {
+			t.Fatal("nothing arrived")
+		}
+		slices.Sort(all)
+		return all[len(all)/2], count - len(all)
+	}
+	behind, lostBehind := measure(true)
+	beside, lostBeside := measure(false)
+	t.Logf("median and lost of 100 beside a flood: %s and %d by a FIFO, %s and %d by fq_codel", behind, lostBehind, beside, lostBeside)
+	if beside > behind/3 {
+		t.Errorf("it waits %s, in a FIFO %s", beside, behind)
+	}
+	if lostBeside > 5 {
+		t.Errorf("%d of 100 are lost", lostBeside)
+	}
+}
