@@ -251,34 +251,46 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestPromisedUnderLoad gives a vif a guarantee while it and another send all
-// they can: it has it from the next second on.
+// TestPromisedUnderLoad gives a vif, or the group that it is in, a guarantee
+// while it and another send all they can: it has it from the next second on.
 func TestPromisedUnderLoad(t *testing.T) {
 	const link, promised = 200 * sluice.Mbit, 150 * sluice.Mbit
-	for _, d := range sluice.Directions {
-		t.Run(string(d), func(t *testing.T) {
-			s := newSite(t, 2, link)
-			for i, flows := range []int{1, 8} {
-				s.apply(s.vifs[i], sluice.Unshaped, "")
-				s.load(i, d, flows, 0)
-			}
-			s.look(d, time.Second)
-			for try := 1; ; try++ { // a busy machine is in the way now and then
-				a := sluice.Unshaped
-				a.Guarantee = promised
-				s.apply(s.vifs[0], a, "")
-				got, _ := s.look(d, time.Second)
-				t.Logf("%.1f and %.1f Mbit/s", got[0]/1e6, got[1]/1e6)
-				if got[0] > .9*float64(promised) {
-					break
+	own := sluice.Unshaped
+	own.Guarantee = promised
+	for _, way := range []struct {
+		name    string
+		promise func(*site, sluice.Allocation)
+	}{
+		{"vif", func(s *site, a sluice.Allocation) { s.apply(s.vifs[0], a, "") }},
+		{"group", func(s *site, a sluice.Allocation) { s.apply(sluice.GroupVIF("gold"), a, sluice.HostGroup) }},
+		{"group around its group", func(s *site, a sluice.Allocation) { s.apply(sluice.GroupVIF("gold"), a, sluice.HostGroup) }},
+	} {
+		for _, d := range sluice.Directions {
+			t.Run(way.name+" "+string(d), func(t *testing.T) {
+				s := newSite(t, 2, link)
+				s.apply(sluice.GroupVIF("gold"), sluice.Unshaped, sluice.HostGroup)
+				s.apply(sluice.GroupVIF("inner"), sluice.Unshaped, "gold")
+				in := map[string]string{"group": "gold", "group around its group": "inner"}[way.name]
+				for i, flows := range []int{1, 8} {
+					s.apply(s.vifs[i], sluice.Unshaped, []string{in, ""}[i])
+					s.load(i, d, flows, 0)
 				}
-				if try == 3 {
-					t.Error("it does not have what it was promised")
-					break
-				}
-				s.apply(s.vifs[0], sluice.Unshaped, "")
 				s.look(d, time.Second)
-			}
-		})
+				for try := 1; ; try++ { // a busy machine is in the way now and then
+					way.promise(s, own)
+					got, _ := s.look(d, time.Second)
+					t.Logf("%.1f and %.1f Mbit/s", got[0]/1e6, got[1]/1e6)
+					if got[0] > .9*float64(promised) {
+						break
+					}
+					if try == 3 {
+						t.Error("it does not have what it was promised")
+						break
+					}
+					way.promise(s, sluice.Unshaped)
+					s.look(d, time.Second)
+				}
+			})
+		}
 	}
 }

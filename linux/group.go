@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"sluice"
 )
@@ -32,7 +32,7 @@ func (h *HTB) applyGroup(ctx context.Context, name string, want sluice.Allocatio
 		}
 		return nil
 	}
-	err := h.putGroup(g)
+	err := h.settle(ctx, name, g)
 	if err == nil {
 		err = h.tune()
 	}
@@ -40,7 +40,57 @@ func (h *HTB) applyGroup(ctx context.Context, name string, want sluice.Allocatio
 		return nil
 	}
 	g.want = before
-	return notApplied(fmt.Sprintf("group %s cannot be shaped", name), errors.Join(err, h.putGroup(g), h.tune()))
+	return notApplied(fmt.Sprintf("group %s cannot be shaped", name), errors.Join(err, h.putGroup(g), h.gather(ctx, name), h.tune()))
+}
+
+// settle gives a group's classes what it should have, or, where those are in
+// debt for it, gives the group others.
+func (h *HTB) settle(ctx context.Context, name string, g *group) error {
+	owes := false
+	for d, t := range h.trees {
+		now, _, err := h.tc.class(t.ifindex, classHandle(g.minor))
+		if err != nil {
+			return err
+		}
+		owes = owes || now.owes(inner(g.want.Get(d), h.rhythm(d).late))
+	}
+	if owes {
+		minor, err := h.free()
+		if err != nil {
+			return err
+		}
+		h.used[minor], g.minor = true, minor
+		for _, below := range h.groups {
+			if h.within(below.want.Group, name) {
+				below.minor = 0 // its classes are below the old ones
+			}
+		}
+	}
+	if err := h.putGroup(g); err != nil || !owes {
+		return err
+	}
+	return h.gather(ctx, name)
+}
+
+// gather has all vifs in a group, and in those inside it, go to its classes.
+func (h *HTB) gather(ctx context.Context, name string) error {
+	for index, c := range h.shaped {
+		if !h.within(h.set[c.minor()].Group, name) {
+			continue
+		}
+		if err := h.reshape(ctx, index); err != nil && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	return nil
+}
+
+// within says whether a group is another, or inside it.
+func (h *HTB) within(name, other string) bool {
+	for depth := 0; name != "" && name != other && h.groups[name] != nil && depth <= sluice.MaxDepth; depth++ {
+		name = h.groups[name].want.Group
+	}
+	return name == other
 }
 
 // putGroup gives a group's classes what it should have.
@@ -203,94 +253,6 @@ func (h *HTB) prune(ctx context.Context, alive map[uint16]bool) error {
 				delete(h.groups, name)
 			}
 		}
-	}
-	return nil
-}
-
-// rhythm is how the leaves of a direction share the spare rate.
-type rhythm struct {
-	quanta map[uint16]uint32 // what each sends in a round, by minor
-	late   uint64            // how long one waits while the others do, in ms
-}
-
-// rhythm makes it of what is set. HTB serves a group for as long as all in it
-// may send, so its weight is divided among its members.
-func (h *HTB) rhythm(d sluice.Direction) rhythm {
-	var sums map[string]float64 // of the members' weights, by group
-	var counted map[string]bool // groups that are members themselves
-	up := func(name string, weight float64) {
-		for name != "" && name != sluice.HostGroup && h.groups[name] != nil {
-			sums[name] += weight
-			if counted[name] {
-				return
-			}
-			counted[name] = true
-			weight, name = float64(h.groups[name].want.Get(d).Weight), h.groups[name].want.Group
-		}
-	}
-	sums, counted = make(map[string]float64), make(map[string]bool)
-	for _, a := range h.set {
-		up(a.Group, float64(a.Get(d).Weight))
-	}
-	weights := make(map[uint16]float64, len(h.set))
-	for minor, a := range h.set {
-		w := float64(a.Get(d).Weight)
-		for name := a.Group; name != "" && name != sluice.HostGroup && h.groups[name] != nil; name = h.groups[name].want.Group {
-			w *= float64(h.groups[name].want.Get(d).Weight) / sums[name]
-		}
-		weights[minor] = w
-	}
-	var busy []float64
-	round := uint64(0)
-	for minor, w := range weights {
-		if h.busy(d, minor) {
-			busy = append(busy, w)
-		}
-	}
-	if len(busy) == 0 {
-		busy = slices.Collect(maps.Values(weights))
-	}
-	s := newScale(busy, h.capacity.Get(d))
-	r := rhythm{quanta: make(map[uint16]uint32, len(weights))}
-	for minor, w := range weights {
-		r.quanta[minor] = s.quantum(w)
-		if h.busy(d, minor) {
-			round += uint64(r.quanta[minor])
-		}
-	}
-	r.late = lateness(round, bytesPerSecond(h.capacity.Get(d)))
-	return r
-}
-
-// tune gives every leaf its quantum, where another's weight, a group's or the
-// capacity has changed it. A class that a daemon before us left keeps its own
-// until its vif is applied.
-func (h *HTB) tune() error {
-	for d, t := range h.trees {
-		now, old := h.rhythm(d), h.tuned[d]
-		for minor, a := range h.set {
-			if old.late == now.late && old.quanta[minor] == now.quanta[minor] {
-				continue
-			}
-			if err := h.put(t, classHandle(minor), h.branch(a.Group), h.leaf(d, minor, a, now)); err != nil {
-				return err
-			}
-			if old.late == now.late || h.plain {
-				continue
-			}
-			if err := h.putQueue(t, classHandle(minor), a.Get(d), now.late); err != nil {
-				return err
-			}
-		}
-		for _, g := range h.groups {
-			if g.minor == 0 || old.late == now.late {
-				continue
-			}
-			if err := h.put(t, classHandle(g.minor), h.branch(g.want.Group), inner(g.want.Get(d), now.late)); err != nil {
-				return err
-			}
-		}
-		h.tuned[d] = now
 	}
 	return nil
 }
