@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -112,4 +113,27 @@ func up(dev, address string) error {
 		}
 	}
 	return netlink.LinkSetUp(l)
+}
+
+// knows tells a namespace who has an address, for ever. The kernel's table of
+// those it finds out by asking is one for all namespaces, and small.
+func (s *space) knows(address string, there *space) error {
+	var mac net.HardwareAddr
+	err := there.do(func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err == nil {
+			mac = l.Attrs().HardwareAddr
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.do(func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP(address), HardwareAddr: mac})
+	})
 }

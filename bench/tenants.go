@@ -41,7 +41,11 @@ func newTenants(n int) (*tenants, error) {
 			return nil, err
 		}
 		t.vms = append(t.vms, vm)
-		if err := s.host.port(bridge, tenant(i), vm, "eth0", t.address(i)+"/24"); err != nil {
+		err = s.host.port(bridge, tenant(i), vm, "eth0", t.address(i)+"/24")
+		if err == nil {
+			err = errors.Join(vm.knows(netAddr, s.net), s.net.knows(t.address(i), vm))
+		}
+		if err != nil {
 			t.close()
 			return nil, err
 		}
