@@ -3,14 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // space is a network namespace. It ends when it is closed and nothing runs in it.
@@ -26,12 +30,25 @@ func newSpace() (*space, error) {
 		if err == nil {
 			err = up("lo", "")
 		}
+		if err == nil {
+			err = mute()
+		}
 		made <- err
 	}()
 	if err := <-made; err != nil {
 		return nil, fmt.Errorf("making a network namespace: %w", err)
 	}
 	return s, nil
+}
+
+// mute keeps devices that are made here from making themselves known by IPv6:
+// among hundreds on a bridge that is most of what passes for a while.
+func mute() error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func (s *space) close() { s.ns.Close() }
@@ -84,8 +101,37 @@ func (s *space) port(bridge, name string, there *space, dev, address string) err
 		if err := there.do(func() error { return up(dev, address) }); err != nil {
 			return err
 		}
-		return up(name, "")
+		if err := up(name, ""); err != nil {
+			return err
+		}
+		return learn(name, there, dev)
 	})
+}
+
+// learn has the bridge know who is behind a port, for where traffic goes one
+// way only it would never find out, and send all of it to every port.
+func learn(port string, there *space, dev string) error {
+	mac, err := there.mac(dev)
+	if err != nil {
+		return err
+	}
+	l, err := netlink.LinkByName(port)
+	if err != nil {
+		return err
+	}
+	return netlink.NeighSet(&netlink.Neigh{Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP,
+		LinkIndex: l.Attrs().Index, HardwareAddr: mac})
+}
+
+func (s *space) mac(dev string) (mac net.HardwareAddr, err error) {
+	err = s.do(func() error {
+		l, err := netlink.LinkByName(dev)
+		if err == nil {
+			mac = l.Attrs().HardwareAddr
+		}
+		return err
+	})
+	return mac, err
 }
 
 func (s *space) bridge(name, address string) error {
@@ -118,14 +164,7 @@ func up(dev, address string) error {
 // knows tells a namespace who has an address, for ever. The kernel's table of
 // those it finds out by asking is one for all namespaces, and small.
 func (s *space) knows(address string, there *space) error {
-	var mac net.HardwareAddr
-	err := there.do(func() error {
-		l, err := netlink.LinkByName("eth0")
-		if err == nil {
-			mac = l.Attrs().HardwareAddr
-		}
-		return err
-	})
+	mac, err := there.mac("eth0")
 	if err != nil {
 		return err
 	}
