@@ -14,16 +14,21 @@ func TestUplinkCapacity(t *testing.T) {
 		files map[string]string
 		want  sluice.Rate
 		why   string
+		named string
 	}{
-		"one port":      {map[string]string{"br0/brif/eth0/x": "", "br0/brif/tap0/x": "", "eth0/device/x": "", "eth0/speed": "10000\n", "tap0/speed": "10\n"}, 10 * sluice.Gbit, "eth0 says so"},
-		"a bond":        {map[string]string{"br0/brif/bond0/x": "", "bond0/bonding/x": "", "bond0/speed": "20000\n"}, 20 * sluice.Gbit, "bond0 says so"},
-		"down":          {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "-1\n"}, sluice.Unlimited, "eth0 does not say how fast it is"},
-		"silent":        {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": ""}, sluice.Unlimited, "eth0 does not say how fast it is"},
-		"unknown":       {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "4294967295\n"}, sluice.Unlimited, "eth0 does not say how fast it is"},
-		"beyond reason": {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "4294967294\n"}, sluice.Unlimited, "eth0 does not say how fast it is"},
-		"only taps":     {map[string]string{"br0/brif/tap0/x": "", "tap0/speed": "10\n"}, sluice.Unlimited, "br0 has 0 physical ports"},
-		"two":           {map[string]string{"br0/brif/a/x": "", "br0/brif/b/x": "", "a/device/x": "", "b/device/x": ""}, sluice.Unlimited, "br0 has 2 physical ports"},
-		"no bridge":     {nil, sluice.Unlimited, "br0 is no bridge"},
+		"one port":          {map[string]string{"br0/brif/eth0/x": "", "br0/brif/tap0/x": "", "eth0/device/x": "", "eth0/speed": "10000\n", "tap0/speed": "10\n"}, 10 * sluice.Gbit, "eth0 says so", ""},
+		"a bond":            {map[string]string{"br0/brif/bond0/x": "", "bond0/bonding/x": "", "bond0/speed": "20000\n"}, 20 * sluice.Gbit, "bond0 says so", ""},
+		"down":              {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "-1\n"}, sluice.Unlimited, "eth0 does not say how fast it is", ""},
+		"silent":            {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": ""}, sluice.Unlimited, "eth0 does not say how fast it is", ""},
+		"unknown":           {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "4294967295\n"}, sluice.Unlimited, "eth0 does not say how fast it is", ""},
+		"beyond reason":     {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "4294967294\n"}, sluice.Unlimited, "eth0 does not say how fast it is", ""},
+		"only taps":         {map[string]string{"br0/brif/tap0/x": "", "tap0/speed": "10\n"}, sluice.Unlimited, "br0 has 0 physical ports", ""},
+		"two":               {map[string]string{"br0/brif/a/x": "", "br0/brif/b/x": "", "a/device/x": "", "b/device/x": ""}, sluice.Unlimited, "br0 has 2 physical ports", ""},
+		"no bridge":         {nil, sluice.Unlimited, "br0 is no bridge", ""},
+		"of two, the named": {map[string]string{"br0/brif/a/x": "", "br0/brif/b/x": "", "a/device/x": "", "b/device/x": "", "b/speed": "1000\n"}, sluice.Gbit, "b says so", "b"},
+		"named, and routed": {map[string]string{"eth0/device/x": "", "eth0/speed": "1000\n"}, sluice.Gbit, "eth0 says so", "eth0"},
+		"named, and a veth": {map[string]string{"v/speed": "10000\n"}, sluice.Unlimited, "there is no hardware behind v", "v"},
+		"named, not there":  {nil, sluice.Unlimited, "there is no hardware behind v", "v"},
 	} {
 		sys := t.TempDir()
 		for path, text := range c.files {
@@ -35,7 +40,7 @@ func TestUplinkCapacity(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, why := uplinkCapacity(sys, "br0")
+		got, why := uplinkCapacity(sys, "br0", c.named)
 		if got != (sluice.Capacity{Tx: c.want, Rx: c.want}) || why != c.why {
 			t.Errorf("%s: %+v, %q; want %s, %q", name, got, why, c.want, c.why)
 		}

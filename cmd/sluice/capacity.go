@@ -49,10 +49,10 @@ func newLink(ctx context.Context, s settings, htb *linux.HTB, store *etcd.Store,
 // of, what the uplink does.
 func (s settings) capacity(log *slog.Logger) sluice.Capacity {
 	c := sluice.Capacity(s.Capacity)
-	if c.Tx != sluice.Unlimited && c.Rx != sluice.Unlimited || s.Bridge == "" {
+	if c.Tx != sluice.Unlimited && c.Rx != sluice.Unlimited || s.Bridge == "" && s.Uplink == "" {
 		return c
 	}
-	found, why := linux.UplinkCapacity(s.Bridge)
+	found, why := linux.UplinkCapacity(s.Bridge, s.Uplink)
 	if found.Tx == sluice.Unlimited {
 		log.Info("the link's capacity is not known, so guarantees are not held against it; say it with --capacity", "tx", c.Tx, "rx", c.Rx, "why", why)
 		return c
