@@ -76,15 +76,12 @@ func TestGroups(t *testing.T) {
 	b.passes("after the group's change", b.vm, b.host, "192.0.2.1", 10e6*0.957)
 
 	// A new driver, told in the same order, changes nothing.
-	show := func() string {
-		return b.run("tc", "class", "show", "dev", "sluice-tx") + b.run("tc", "filter", "show", "dev", "vif0", "ingress")
-	}
-	was := show()
+	was := b.shown()
 	b.start()
 	b.must(gold, grouped(sluice.HostGroup, 30*sluice.Mbit))
 	b.must(inner, grouped("gold", 10*sluice.Mbit))
 	b.must(b.vif, grouped("inner", 100*sluice.Mbit))
-	if now := show(); now != was {
+	if now := b.shown(); now != was {
 		t.Errorf("the new driver changed the kernel:\n%s\nwas:\n%s", now, was)
 	}
 	if got := b.above(index); fmt.Sprint(got) != fmt.Sprint(chain) {

@@ -63,6 +63,14 @@ func both(tx, rx sluice.Rate) sluice.Allocations {
 	return a
 }
 
+// shown is what tc shows of the classes for tx, and of the filters that lead
+// to them. A flow of an fq_codel is a class to tc while a packet waits in it.
+func (b *bench) shown() string {
+	b.Helper()
+	classes := regexp.MustCompile(`(?m)^class htb .*$`).FindAllString(b.run("tc", "class", "show", "dev", "sluice-tx"), -1)
+	return strings.Join(classes, "\n") + "\n" + b.run("tc", "filter", "show", "dev", "vif0", "ingress")
+}
+
 // run runs a command in the host's namespace.
 func (b *bench) run(command ...string) string {
 	b.Helper()
@@ -158,15 +166,10 @@ func TestLimitsKernelHolds(t *testing.T) {
 func TestAdoption(t *testing.T) {
 	b := newBench(t)
 	b.apply(20_000_000, 20_000_000)
-	look := func() string {
-		// A flow of an fq_codel is shown as a class while a packet waits in it.
-		own := regexp.MustCompile(`(?m)^class htb .*$`).FindAllString(b.run("tc", "class", "show", "dev", "sluice-tx"), -1)
-		return strings.Join(own, "\n") + "\n" + b.run("tc", "filter", "show", "dev", "vif0", "ingress")
-	}
-	before := look()
+	before := b.shown()
 	b.start()
 	b.apply(20_000_000, 20_000_000)
-	after := look()
+	after := b.shown()
 	if before != after {
 		t.Errorf("adopting changed the kernel:\n%s\nnow:\n%s", before, after)
 	}
