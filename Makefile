@@ -53,8 +53,8 @@ test-e2e: build ## QEMU guests and Chromium
 test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
 
-bench: deps build ## the figures, each beside its peer; about half an hour on a quiet machine
-	nice -n -20 go run ./bench -readme README.md
+bench: deps build ## the figures, each beside its peer; about three quarters of an hour on a quiet machine
+	go run ./bench -readme README.md
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -31,8 +31,10 @@ func (t *tenants) hostile(d sluice.Direction, link sluice.Rate) (loads []*load, 
 			n.close()
 		}
 	}
+	begin := make(chan struct{}) // when all are connected, which takes long on a full link
+	defer close(begin)
 	for i, flows := range []int{one: 1, eight: 8, sixtyFour: 64} {
-		n, err := t.tcp(i, d, flows)
+		n, err := t.tcp(i, d, flows, begin)
 		if err != nil {
 			return loads, end, err
 		}

@@ -95,8 +95,8 @@ type load struct {
 // the kernel copies it, nobody else has that processor.
 const piece = 16 << 10
 
-// tcp begins so many flows.
-func (t *tenants) tcp(i int, d sluice.Direction, flows int) (*load, error) {
+// tcp makes so many flows, which send when begin is closed; nil is at once.
+func (t *tenants) tcp(i int, d sluice.Direction, flows int, begin <-chan struct{}) (*load, error) {
 	from, to, address := t.ends(i, d)
 	var l net.Listener
 	err := to.do(func() (err error) { l, err = net.Listen("tcp", address+":0"); return })
@@ -124,6 +124,9 @@ func (t *tenants) tcp(i int, d sluice.Direction, flows int) (*load, error) {
 		all = append(all, in, out)
 		n.in = append(n.in, in.(*net.TCPConn))
 		go func() {
+			if begin != nil {
+				<-begin
+			}
 			for buf := make([]byte, piece); ; {
 				if _, err := out.Write(buf); err != nil {
 					return

@@ -106,7 +106,7 @@ func (b *bench) weighed(ctx context.Context, n int, d sluice.Direction, span tim
 	}
 	loads := make([]*load, n)
 	for i := range loads {
-		if loads[i], err = t.tcp(i, d, 8); err != nil {
+		if loads[i], err = t.tcp(i, d, 8, nil); err != nil {
 			return nil, err
 		}
 		defer loads[i].close()
