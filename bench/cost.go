@@ -31,11 +31,7 @@ func cost(ctx context.Context, b *bench) (Result, error) {
 	if b.short {
 		rounds, span = 2, time.Second
 	}
-	ways := []struct {
-		name  string
-		few   bool // with many VMs it does not carry costRate
-		begin func(*tenants) error
-	}{
+	ways := []carrier{
 		{"one class for all, by tc", false, func(t *tenants) error { return t.oneClass(ctx, sluice.Gbit) }},
 		{"Sluice, a class each", false, func(t *tenants) error {
 			if err := t.serve(ctx, b); err != nil {
@@ -59,79 +55,20 @@ func cost(ctx context.Context, b *bench) (Result, error) {
 		{byDefaultHTB.name + ", one class on the uplink", false, func(t *tenants) error { return addHTB(ctx, t.site, uplink, sluice.Gbit) }},
 		{byNobody.name, false, func(*tenants) error { return nil }},
 	}
-	const (
-		single, ours = 0, 1
-		few          = 3
-	)
+	const single, ours = 0, 1
 	costs, ratios := make([][][]float64, len(ways)), make([][][]float64, len(ways))
-	for i := range ways {
-		costs[i], ratios[i] = make([][]float64, len(costCounts)), make([][]float64, len(costCounts))
-	}
-	for k, vms := range costCounts {
+	for _, vms := range costCounts {
 		r.Chart.Groups = append(r.Chart.Groups, fmt.Sprint(vms))
-		sprays := make([]*spray, len(ways))
-		var sites []*tenants
-		end := func() {
-			for _, p := range sprays {
-				if p != nil {
-					p.close()
-				}
-			}
-			for _, t := range sites {
-				t.close()
-			}
-		}
-		err := func() error {
-			for i, way := range ways {
-				if way.few && vms > few {
-					continue
-				}
-				t, err := newTenants(vms)
-				if err != nil {
-					return err
-				}
-				sites = append(sites, t)
-				if err := way.begin(t); err != nil {
-					return fmt.Errorf("%s: %w", way.name, err)
-				}
-				if sprays[i], err = t.spray(sluice.Tx, nil); err != nil {
-					return err
-				}
-			}
-			if _, err := b.quiet(ctx); err != nil { // hundreds of new devices make themselves known
-				return err
-			}
-			for range rounds {
-				idle, err := b.perGbit(ctx, span, nil)
-				if err != nil {
-					return err
-				}
-				for i, way := range ways {
-					if sprays[i] == nil {
-						continue
-					}
-					if err := b.lull(ctx); err != nil {
-						return err
-					}
-					var seconds float64
-					err := b.undisturbed(func() (err error) { seconds, err = b.perGbit(ctx, span, sprays[i]); return err })
-					if err != nil {
-						return fmt.Errorf("%s: %w", way.name, err)
-					}
-					costs[i][k] = append(costs[i][k], max(seconds-idle, 0))
-				}
-				for i := range ways {
-					if sprays[i] == nil {
-						continue
-					}
-					ratios[i][k] = append(ratios[i][k], last(costs[i][k])/last(costs[single][k]))
-				}
-			}
-			return nil
-		}()
-		end()
+		each, err := b.costs(ctx, ways, vms, rounds, span)
 		if err != nil {
 			return r, err
+		}
+		for i := range ways {
+			var of []float64
+			for n, c := range each[i] {
+				of = append(of, c/each[single][n])
+			}
+			costs[i], ratios[i] = append(costs[i], each[i]), append(ratios[i], of)
 		}
 	}
 	for i, way := range ways {
@@ -169,6 +106,61 @@ func cost(ctx context.Context, b *bench) (Result, error) {
 		Beside: strings.Join(beside, "; "),
 	}}
 	return r, nil
+}
+
+// carrier is a way to shape what VMs send, or not to.
+type carrier struct {
+	name  string
+	few   bool // with more than three VMs it does not carry costRate
+	begin func(*tenants) error
+}
+
+// costs are what a Gbit of so many VMs costs by each way, round by round;
+// nothing for one that cannot have as many. The sites exist side by side and
+// take turns.
+func (b *bench) costs(ctx context.Context, ways []carrier, vms, rounds int, span time.Duration) ([][]float64, error) {
+	sprays, each := make([]*spray, len(ways)), make([][]float64, len(ways))
+	for i, way := range ways {
+		if way.few && vms > 3 {
+			continue
+		}
+		t, err := newTenants(vms)
+		if err != nil {
+			return nil, err
+		}
+		defer t.close()
+		if err := way.begin(t); err != nil {
+			return nil, fmt.Errorf("%s: %w", ways[i].name, err)
+		}
+		if sprays[i], err = t.spray(sluice.Tx, nil); err != nil {
+			return nil, err
+		}
+		defer sprays[i].close()
+	}
+	if _, err := b.quiet(ctx); err != nil { // hundreds of new devices make themselves known
+		return nil, err
+	}
+	for range rounds {
+		idle, err := b.perGbit(ctx, span, nil)
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range sprays {
+			if p == nil {
+				continue
+			}
+			if err := b.lull(ctx); err != nil {
+				return nil, err
+			}
+			var seconds float64
+			err := b.undisturbed(func() (err error) { seconds, err = b.perGbit(ctx, span, p); return err })
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", ways[i].name, err)
+			}
+			each[i] = append(each[i], max(seconds-idle, 0))
+		}
+	}
+	return each, nil
 }
 
 func last[T any](all []T) T { return all[len(all)-1] }
