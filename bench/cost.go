@@ -27,7 +27,7 @@ func cost(ctx context.Context, b *bench) (Result, error) {
 		Note: fmt.Sprintf("UDP of %d bytes, %s in all, from so many VMs, each with a limit that it does not reach; the sites exist side by side and take turns. One class for all is the same arrangement, an IFB with an HTB, made by tc. "+
 			"What is counted is all that the machine does meanwhile, less what it does idle: the sender, the bridge, the shaper and the receiver.", datagram, costRate),
 	}
-	rounds, span := 5, 2*time.Second
+	rounds, span := 20, time.Second // many: half of them are off by a tenth and more
 	if b.short {
 		rounds, span = 2, time.Second
 	}

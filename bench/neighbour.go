@@ -28,7 +28,7 @@ func neighbour(ctx context.Context, b *bench) (Result, error) {
 			"Who asks and who answers go before all else on the machine's processors, for they stand for machines that have their own. The load on another bridge is what the processors do to a request that shares no queue with it.",
 			quietLink, request, interval, asked(quietLink)),
 	}
-	rounds, span := 5, 8*time.Second
+	rounds, span := 9, 8*time.Second
 	if b.short {
 		rounds, span = 1, 3*time.Second
 	}
