@@ -55,7 +55,7 @@ func changes(ctx context.Context, b *bench) (Result, error) {
 		Chart: Chart{Title: "Lost to live changes, both directions", Unit: "count", Log: true,
 			Groups: []string{"UDP packets", "TCP lost, window fits", "TCP lost, greedy", "connections broken"}},
 		Note: fmt.Sprintf("Tx and rx together go to the next of %v; UDP at %s each way, then two TCP connections each way whose windows fit the queue, "+
-			"so that TCP itself loses nothing then two that send all they can and "+
+			"so that TCP itself loses nothing, then two that send all they can and "+
 			"so find every lower limit by loss: that is TCP's way, and not counted against the bar. Without changes the limit is their mean, %s.", cycle, below, mean),
 	}
 	ways := []way{{"Sluice, no changes", bySluice, 1000, nil}, {"Sluice, live", bySluice, 1000, live},
@@ -108,7 +108,7 @@ func (b *bench) disturb(ctx context.Context, w way) (p passed, err error) {
 	if p.sent, p.lost, err = w.underUDP(ctx, s); err != nil {
 		return p, err
 	}
-	const window = 16 << 10
+	const window = 48 << 10 // of two: half of the smallest queue
 	fits, err := w.underTCP(ctx, s, window)
 	if err != nil {
 		return p, err

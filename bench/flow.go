@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,12 +34,23 @@ type stream struct {
 	failed  chan error // of the sender
 }
 
-// window bounds what is sent and not yet acknowledged; 0 leaves it to the kernel.
+// window bounds what is sent and not yet acknowledged; 0 leaves it to the
+// kernel. It is the receiver's: a sender's buffer bounds no frame that is begun,
+// and one of 64 KB may be.
 func (s *site) stream(d sluice.Direction, window int) (*stream, error) {
 	from, to, address := s.ends(d)
 	var l net.Listener
 	var out, in net.Conn
-	err := to.do(func() (err error) { l, err = net.Listen("tcp", address+":0"); return })
+	var config net.ListenConfig
+	if window > 0 {
+		config.Control = func(_, _ string, c syscall.RawConn) (err error) {
+			if e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, window) }); e != nil {
+				return e
+			}
+			return err
+		}
+	}
+	err := to.do(func() (err error) { l, err = config.Listen(context.Background(), "tcp", address+":0"); return })
 	if err != nil {
 		return nil, err
 	}
@@ -51,11 +64,6 @@ func (s *site) stream(d sluice.Direction, window int) (*stream, error) {
 		return nil, err
 	}
 	f := &stream{out.(*net.TCPConn), in.(*net.TCPConn), make([]byte, 1<<20), make(chan error, 1)}
-	if window > 0 {
-		if err := f.out.SetWriteBuffer(window); err != nil {
-			return nil, err
-		}
-	}
 	go func() {
 		for buf := make([]byte, 256<<10); ; {
 			if _, err := f.out.Write(buf); err != nil {
