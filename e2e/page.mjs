@@ -43,7 +43,7 @@ try {
   await verified(4);
   seen.keyed = await line.getAttribute('aria-valuenow');
 
-  const field = page.locator('input[aria-label$="as a number"]').first();
+  const field = page.locator('#vifs input[aria-label$="as a number"]').first();
   await field.fill('10mbps');
   await field.press('Enter');
   await page.getByText('ambiguous').first().waitFor();
@@ -70,7 +70,21 @@ try {
   await page.keyboard.press('Space');
   await verified(8);
   seen.terms = [await guarantee.inputValue(), await page.getByLabel('web vif 0 tx weight').inputValue(), await page.getByLabel('web vif 0 tx priority').isChecked()].join(' ');
-  seen.groups = await page.locator('#groups').textContent();
+
+  // A group's own: a guarantee above its limit is refused beside it, and one that fits is not.
+  const group = page.locator('#groups li');
+  const held = page.getByLabel('group gold tx guarantee');
+  await held.fill('31mbit');
+  await held.press('Enter');
+  await group.locator('.problem').waitFor();
+  await held.fill('2mbit');
+  await held.press('Enter');
+  await verified(9);
+  const most = page.getByLabel('group gold rx limit, as a number');
+  await most.fill('20mbit');
+  await most.press('Enter');
+  await verified(10);
+  seen.group = [await held.inputValue(), await most.inputValue(), await group.locator('.problem').isVisible()].join(' ');
 } finally {
   await browser.close();
 }

@@ -56,7 +56,7 @@ func TestPage(t *testing.T) {
 		Errors                []string
 		Moves                 bool
 		Dragged, Keyed, Typed string
-		Most, Terms, Groups   string
+		Most, Terms, Group    string
 	}
 	if err := json.Unmarshal(out, &seen); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -72,11 +72,14 @@ func TestPage(t *testing.T) {
 	if dragged >= 40e6 || keyed >= dragged || seen.Typed != "8000000" {
 		t.Errorf("40 Mbit/s dragged down to %s, by key to %s, typed to %s", seen.Dragged, seen.Keyed, seen.Typed)
 	}
-	if seen.Most != "8mbit" || seen.Terms != "8mbit 300 true" || !strings.Contains(seen.Groups, "gold") || !strings.Contains(seen.Groups, "guarantee 1mbit") {
+	if seen.Most != "8mbit" || seen.Terms != "8mbit 300 true" || seen.Group != "2mbit 20mbit false" {
 		t.Errorf("what is promised: %+v", seen)
 	}
 	if v := h.listed(); v.Tx.Guarantee != 8e6 || v.Tx.Weight != 300 || v.Tx.Priority != 1 || v.Rx.Guarantee != 0 {
 		t.Errorf("listed: %+v", v)
+	}
+	if out := h.sluice("group"); !strings.Contains(out, "2mbit") || !strings.Contains(out, "20mbit") {
+		t.Errorf("groups:\n%s", out)
 	}
 	if got := h.kernel(); got != [2]uint64{8e6, 40e6} {
 		t.Errorf("the kernel holds %v", got)

@@ -177,10 +177,10 @@ func TestShares(t *testing.T) {
 		span  = 1500 * time.Millisecond
 		round = 64 << 10 * 8 / 1.5 // bit/s: one turn more or less within the span
 	)
-	// Two groups, and which of them each vif is in.
+	// Two groups, and which of them each vif is in, and a fourth that is silent.
 	type groups struct {
 		of [2]sluice.Allocation
-		in [3]string
+		in [4]string
 	}
 	names := map[string]int{"": allocate.Host, "a": 0, "b": 1}
 	for _, c := range []struct {
@@ -195,15 +195,16 @@ func TestShares(t *testing.T) {
 		{"the flood is least", [3]sluice.Allocation{{Weight: 400}, {Weight: 200}, {Weight: 100}}, groups{}},
 		{"guarantees and weights", [3]sluice.Allocation{{Weight: 100, Guarantee: 60 * sluice.Mbit}, {Weight: 200, Guarantee: 20 * sluice.Mbit}, {Weight: 400, Guarantee: 20 * sluice.Mbit}}, groups{}},
 		{"limits", [3]sluice.Allocation{{}, {Limit: 30 * sluice.Mbit}, {Limit: 50 * sluice.Mbit, Weight: 1000}}, groups{}},
-		{"groups by weight", [3]sluice.Allocation{}, groups{[2]sluice.Allocation{{Weight: 100}, {Weight: 300}}, [3]string{"a", "a", "b"}}},
-		{"a group's limit", [3]sluice.Allocation{{Weight: 300}, {}, {}}, groups{[2]sluice.Allocation{{Limit: 80 * sluice.Mbit}}, [3]string{"a", "a", ""}}},
+		{"groups by weight", [3]sluice.Allocation{}, groups{[2]sluice.Allocation{{Weight: 100}, {Weight: 300}}, [4]string{"a", "a", "b"}}},
+		{"a group's limit", [3]sluice.Allocation{{Weight: 300}, {}, {}}, groups{[2]sluice.Allocation{{Limit: 80 * sluice.Mbit}}, [4]string{"a", "a", ""}}},
 		{"groups' guarantees", [3]sluice.Allocation{{Guarantee: 40 * sluice.Mbit}, {}, {}},
-			groups{[2]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {Weight: 10}}, [3]string{"a", "a", "b"}}},
+			groups{[2]sluice.Allocation{{Guarantee: 120 * sluice.Mbit}, {Weight: 10}}, [4]string{"a", "a", "b"}}},
+		{"a group's member is silent", [3]sluice.Allocation{}, groups{[2]sluice.Allocation{}, [4]string{"a", "", "", "a"}}},
 		{"small weights", [3]sluice.Allocation{{Weight: 1}, {Weight: 2}, {Weight: 4}}, groups{}},
 	} {
 		for _, d := range sluice.Directions {
 			t.Run(c.name+", "+string(d), func(t *testing.T) {
-				s := newSite(t, 3, link)
+				s := newSite(t, 4, link)
 				claims := make([]allocate.Claim, 3)
 				whole := func(a sluice.Allocation) sluice.Allocation {
 					a.Limit, a.Weight = cmp.Or(a.Limit, sluice.Unlimited), cmp.Or(a.Weight, sluice.DefaultWeight)
@@ -219,6 +220,9 @@ func TestShares(t *testing.T) {
 					a = whole(a)
 					s.apply(s.vifs[i], a, c.groups.in[i])
 					claims[i] = allocate.Claim{Guarantee: a.Guarantee, Limit: a.Limit, Weight: a.Weight, Demand: sluice.Unlimited, Group: names[c.groups.in[i]]}
+				}
+				if in := c.groups.in[3]; in != "" {
+					s.apply(s.vifs[3], sluice.Unshaped, in)
 				}
 				s.load(0, d, 1, 0)
 				s.load(1, d, 8, 0)

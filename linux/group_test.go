@@ -3,6 +3,7 @@ package linux
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +102,8 @@ func TestGroups(t *testing.T) {
 	b.passes("after that", b.vm, b.host, "192.0.2.1", 40e6*0.957)
 }
 
-// TestQuanta divides a group's weight among its members.
+// TestQuanta divides a group's weight among its members, and what those have
+// who are silent among the others.
 func TestQuanta(t *testing.T) {
 	weighted := func(group string, w int) sluice.Allocations {
 		a := sluice.Allocation{Limit: sluice.Unlimited, Weight: w}
@@ -118,6 +120,30 @@ func TestQuanta(t *testing.T) {
 	for minor, want := range map[uint16]uint32{16: 4, 32: 6, 48: 1, 64: 1} {
 		if got[minor] != want*gsoFrame {
 			t.Errorf("class %d has a quantum of %d, want %d frames", minor, got[minor], want)
+		}
+	}
+	// Who is silent has what it would have if it were not: of 200 the 300 of 400, and of those 50 the 100 of 200.
+	for _, silent := range []struct {
+		who  []uint16
+		want map[uint16]float64
+	}{
+		{[]uint16{32}, map[uint16]float64{16: 1, 32: 1.5, 48: 1, 64: 1}},
+		{[]uint16{64}, map[uint16]float64{16: 2, 32: 3, 48: 1, 64: .5}},
+		{[]uint16{48, 64}, map[uint16]float64{16: 1, 32: 2, 48: .5, 64: .5}},
+		{[]uint16{32, 48, 64}, map[uint16]float64{16: 1, 32: 2, 48: 2, 64: 2}},
+	} {
+		known := attention{bytes: make(map[uint16]uint64), seen: make(map[uint16]time.Time)}
+		for minor := range h.set {
+			if known.bytes[minor] = 0; !slices.Contains(silent.who, minor) {
+				known.seen[minor] = time.Now()
+			}
+		}
+		h.learnt = map[sluice.Direction]attention{sluice.Tx: known}
+		got := h.rhythm(sluice.Tx).quanta
+		for minor, want := range silent.want {
+			if want := uint32(max(want, 1) * gsoFrame); got[minor] != want {
+				t.Errorf("%v silent: class %d has a quantum of %d, want %d", silent.who, minor, got[minor], want)
+			}
 		}
 	}
 }

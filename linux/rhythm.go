@@ -14,29 +14,30 @@ type rhythm struct {
 }
 
 // rhythm makes it of what is set. HTB serves a group for as long as all in it
-// may send, so its weight is divided among its members.
+// may send, so its weight is divided among those of its members that do, and
+// one that does not has what it would have if it did.
 func (h *HTB) rhythm(d sluice.Direction) rhythm {
-	var sums map[string]float64 // of the members' weights, by group
-	var counted map[string]bool // groups that are members themselves
-	up := func(name string, weight float64) {
-		for name != "" && name != sluice.HostGroup && h.groups[name] != nil {
+	sums := make(map[string]float64) // of the busy members' weights, by group
+	counted := make(map[string]bool) // groups that are such members themselves
+	for minor, a := range h.set {
+		name, weight := a.Group, float64(a.Get(d).Weight)
+		for more := h.busy(d, minor); more && h.groups[name] != nil; name = h.groups[name].want.Group {
 			sums[name] += weight
-			if counted[name] {
-				return
-			}
-			counted[name] = true
-			weight, name = float64(h.groups[name].want.Get(d).Weight), h.groups[name].want.Group
+			more, counted[name] = !counted[name], true
+			weight = float64(h.groups[name].want.Get(d).Weight)
 		}
-	}
-	sums, counted = make(map[string]float64), make(map[string]bool)
-	for _, a := range h.set {
-		up(a.Group, float64(a.Get(d).Weight))
 	}
 	weights := make(map[uint16]float64, len(h.set))
 	for minor, a := range h.set {
-		w := float64(a.Get(d).Weight)
-		for name := a.Group; name != "" && name != sluice.HostGroup && h.groups[name] != nil; name = h.groups[name].want.Group {
-			w *= float64(h.groups[name].want.Get(d).Weight) / sums[name]
+		own, in := float64(a.Get(d).Weight), h.busy(d, minor)
+		w := own
+		for name := a.Group; h.groups[name] != nil; name = h.groups[name].want.Group {
+			sum := sums[name]
+			if !in {
+				sum += own
+			}
+			own, in = float64(h.groups[name].want.Get(d).Weight), counted[name]
+			w *= own / sum
 		}
 		weights[minor] = w
 	}

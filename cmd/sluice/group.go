@@ -42,7 +42,7 @@ func groupSetCommand(c *client) *cobra.Command {
 	var w wish
 	cmd := &cobra.Command{Use: "set NAME [RATE]", Short: "make a group, or change what its members may use together, live",
 		Long: "Make a group, or change what its members may use together, live. RATE is the limit, as in sluice set.\n" +
-			"What its members are guaranteed comes out of the group's guarantee; its weight is shared among those of them that run.",
+			"What its members are guaranteed comes out of the group's guarantee; its weight is shared among those of them that send.",
 		Example: "  sluice group set gold 500mbit --guarantee 200mbit\n  sluice group set gold --weight 400 --for 2h\n  sluice group set batch --group gold",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

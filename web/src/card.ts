@@ -1,13 +1,14 @@
 // One vif: its two directions, what is wrong with it, and the last change's way.
 
 import { Badges } from './badges';
-import { h, icon } from './dom';
+import { complaint } from './complaint';
+import { h } from './dom';
 import type { Model, VIF } from './model';
 import type { Palette } from './palette';
 import { type Frame, Pane } from './pane';
-import { directions, type Problem } from './wire';
+import { directions } from './wire';
 import { differences, formatMS, steps } from './way';
-import { inWords, type Writer } from './writer';
+import type { Writer } from './writer';
 
 /** A Card is an empty shell of the right size until it comes near the screen. */
 export class Card {
@@ -92,21 +93,12 @@ export class Card {
     if (now === this.told) return;
     this.told = now;
     this.outcome.classList.toggle('failed', !!problem);
-    if (problem) this.outcome.replaceChildren(...this.problem(problem));
-    else if (change) this.outcome.replaceChildren(...this.way(undone));
-    else this.outcome.replaceChildren(h('p', { class: 'hint' }, 'Drag a gate, or type a limit, a guarantee or a weight.'));
-  }
-
-  private problem(p: Problem): Node[] {
-    const words = h('p', { class: 'problem' }, h('strong', {}, sentence(p.message)));
-    if (p.unchanged) words.append(' ', sentence(p.unchanged));
-    if (p.try) words.append(' ', h('span', { class: 'try' }, 'Try: ', p.try));
-    words.title = inWords(p);
-    const close = h('button', { class: 'plain', title: 'Close', 'aria-label': 'Close this message', click: () => {
+    if (problem) this.outcome.replaceChildren(...complaint(problem, () => {
       this.v.problem = undefined;
       this.showOutcome();
-    } }, icon('M4 4l8 8M12 4l-8 8'));
-    return [words, close];
+    }));
+    else if (change) this.outcome.replaceChildren(...this.way(undone));
+    else this.outcome.replaceChildren(h('p', { class: 'hint' }, 'Drag a gate, or type a limit, a guarantee or a weight.'));
   }
 
   /** way is the change's path through the back-end's states. */
@@ -128,9 +120,4 @@ export class Card {
     }
     return children;
   }
-}
-
-function sentence(s: string): string {
-  const text = s[0]?.toUpperCase() + s.slice(1);
-  return /[.!?]$/.test(text) ? text : `${text}.`;
 }

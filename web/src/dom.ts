@@ -37,3 +37,12 @@ export function must<T extends Element = HTMLElement>(selector: string): T {
   if (!e) throw new Error(`index.html has no ${selector}`);
   return e;
 }
+
+/** settle makes children the parent's, in order, without touching those that are right. */
+export function settle(parent: Element, children: Element[]): void {
+  let at = parent.firstElementChild;
+  for (const child of children) {
+    if (child === at) at = at.nextElementSibling;
+    else parent.insertBefore(child, at);
+  }
+}

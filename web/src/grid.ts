@@ -1,7 +1,7 @@
 // All vifs as cards, those of a VM together. Only cards near the screen have anything inside.
 
 import { Card } from './card';
-import { h, setText } from './dom';
+import { h, setText, settle } from './dom';
 import type { Model, VIF } from './model';
 import type { Palette } from './palette';
 import type { Frame } from './pane';
@@ -164,13 +164,4 @@ function matches(v: VIF, filter: string): boolean {
   const s = v.status;
   const text = `${s.vm} vif ${s.vif} ${s.device} ${s.mac ?? ''} ${s.uuid ?? ''} ${s.group ?? ''}`.toLowerCase();
   return filter.toLowerCase().split(/\s+/).every((word) => text.includes(word));
-}
-
-/** settle makes children the parent's, in order, without touching those that are right. */
-function settle(parent: Element, children: Element[]): void {
-  let at = parent.firstElementChild;
-  for (const child of children) {
-    if (child === at) at = at.nextElementSibling;
-    else parent.insertBefore(child, at);
-  }
 }

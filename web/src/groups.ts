@@ -1,18 +1,27 @@
 // The host's groups, if it has any: what the members of each use together, and what they have together.
 
 import type { API } from './api';
-import { h, must } from './dom';
-import { formatRate, readable } from './rate';
-import { directions, type Group, limitOf } from './wire';
+import { complaint } from './complaint';
+import { h, must, setText, settle } from './dom';
+import { readable } from './rate';
+import { Terms } from './terms';
+import { type Direction, directions, type Group, type Patch, type Problem } from './wire';
+import type { Writer } from './writer';
 
 const pause = 2000; // ms between two questions
 const most = 50; // shown
 
 export class Groups {
   private readonly root = must('#groups');
+  private readonly list = must('#groups ul');
+  private readonly rows = new Map<string, Row>();
+  private readonly more = h('li');
   private asked = -Infinity;
 
-  constructor(private readonly api: API) {}
+  constructor(
+    private readonly api: API,
+    private readonly writer: Writer,
+  ) {}
 
   /** follow asks for them again, at once where something is known to have changed. */
   async follow(now: number, changed = false): Promise<void> {
@@ -27,15 +36,70 @@ export class Groups {
 
   private show(groups: Group[]): void {
     this.root.hidden = groups.length === 0;
-    const rows = groups.slice(0, most).map((g) => h('li', {}, h('b', {}, g.name), ...(g.parent === 'host' ? [] : [h('span', { class: 'in' }, `in ${g.parent}`)]),
-      ...directions.map((d) => h('span', { class: d }, h('span', { class: 'direction' }, d), ` ${readable(g[d].usage).join(' ')}`, h('span', { class: 'of' }, terms(g, d)))),
-      h('span', { class: 'members' }, g.members.join(', ') || 'no members')));
-    if (groups.length > most) rows.push(h('li', {}, `and ${groups.length - most} more: sluice group lists them`));
-    must('#groups ul').replaceChildren(...rows);
+    const shown = groups.slice(0, most);
+    for (const name of this.rows.keys()) if (!shown.some((g) => g.name === name)) this.rows.delete(name);
+    const rows = shown.map((g) => {
+      const row = this.rows.get(g.name) ?? new Row(g, this.writer, () => this.follow(performance.now(), true));
+      this.rows.set(g.name, row);
+      row.update(g);
+      return row.element;
+    });
+    if (groups.length > most) {
+      setText(this.more, `and ${groups.length - most} more: sluice group lists them`);
+      rows.push(this.more);
+    }
+    settle(this.list, rows);
+    while (this.list.children.length > rows.length) this.list.lastElementChild?.remove();
   }
 }
 
-function terms(g: Group, d: 'tx' | 'rx'): string {
-  const { limit, guarantee, weight } = g[d];
-  return ` of ${formatRate(limitOf(limit))}, guarantee ${guarantee ? formatRate(guarantee) : 'none'}, weight ${weight}`;
+/** Row is one group. */
+class Row {
+  readonly element: HTMLLIElement;
+  problem: Problem | undefined; // why the last request here was not granted
+  private readonly name = h('b');
+  private readonly parent = h('span', { class: 'in' });
+  private readonly members = h('span', { class: 'members' });
+  private readonly usage: Record<Direction, HTMLElement> = { tx: h('span', { class: 'used' }), rx: h('span', { class: 'used' }) };
+  private readonly terms: Terms[];
+  private readonly wrong = h('div', { class: 'outcome failed', hidden: true });
+
+  constructor(
+    private g: Group,
+    private readonly writer: Writer,
+    private readonly changed: () => Promise<void>,
+  ) {
+    const complain = (p: Problem | undefined) => {
+      this.problem = p;
+      this.update(this.g);
+    };
+    this.terms = directions.map((d) => new Terms(`group ${g.name}`, d, () => this.g[d], (patch) => void this.apply(d, patch), complain));
+    setText(this.name, g.name);
+    this.element = h('li', {}, h('p', {}, this.name, ' ', this.parent, this.members),
+      ...this.terms.map((t, i) => {
+        const d = directions[i]!;
+        return h('div', { class: `terms ${d}` }, h('span', { class: 'direction' }, d), this.usage[d], h('label', { title: 'The most that its members may use together' }, 'limit', t.limit.input), ...t.promised);
+      }), this.wrong);
+  }
+
+  /** update takes over what the daemon said last. */
+  update(g: Group): void {
+    this.g = g;
+    setText(this.parent, g.parent === 'host' ? '' : `in ${g.parent}`);
+    setText(this.members, g.members.join(', ') || 'no members');
+    for (const d of directions) setText(this.usage[d], readable(g[d].usage).join(' '));
+    for (const t of this.terms) t.show();
+    this.wrong.hidden = !this.problem;
+    if (this.problem) this.wrong.replaceChildren(...complaint(this.problem, () => {
+      this.problem = undefined;
+      this.update(this.g);
+    }));
+  }
+
+  private async apply(d: Direction, patch: Patch): Promise<void> {
+    this.problem = undefined;
+    await this.writer.setGroup(this.g, d, patch, this);
+    await this.changed();
+    this.update(this.g);
+  }
 }

@@ -27,7 +27,7 @@ let palette = readPalette();
 const writer = new Writer(api, model, askToken, say, show);
 const host = new Host(model, palette);
 const journal = new Journal(model, writer);
-const groups = new Groups(api);
+const groups = new Groups(api, writer);
 const grid = new Grid(must('#vifs'), model, writer, palette, (shown, all, vms) => {
   setText(must('#count'), shown === all ? `${all} ${all === 1 ? 'interface' : 'interfaces'} of ${vms} ${vms === 1 ? 'VM' : 'VMs'}` : `${shown} of ${all} interfaces`);
   const none = all === 0 ? 'This host has no virtual interfaces now. They appear here when a VM starts.' : 'No interface matches the filter.';

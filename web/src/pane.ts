@@ -2,12 +2,12 @@
 
 import { Chart } from './chart';
 import { h, icon, setText } from './dom';
-import { Field } from './field';
 import { Gate } from './gate';
 import { spanMS, type Model, type VIF } from './model';
 import type { Palette } from './palette';
-import { formatRate, parseLimit, parseRate, readable } from './rate';
+import { readable } from './rate';
 import { glide, wantedTop } from './scale';
+import { Terms } from './terms';
 import { type Direction, limitOf, type Patch, type Problem } from './wire';
 import { baseOf, type Base, type Writer } from './writer';
 
@@ -27,7 +27,7 @@ export class Pane {
   private readonly gate: Gate;
   private readonly number = h('b');
   private readonly unit = h('span', { class: 'unit' });
-  private readonly fields: Field[];
+  private readonly terms: Terms;
   private readonly first: HTMLInputElement; // priority
   private readonly lift: HTMLButtonElement;
   private readonly context = h('p', { class: 'context' });
@@ -48,11 +48,7 @@ export class Pane {
   ) {
     const whose = `${v.status.vm} vif ${v.status.vif} ${d}`;
     const name = `${whose} limit`;
-    const limit = new Field(`${name}, as a number`, () => formatRate(limitOf(this.now.limit)), (text) => this.typed('limit', parseLimit(text)), complain);
-    const guarantee = new Field(`${whose} guarantee`, () => (this.now.guarantee ? formatRate(this.now.guarantee) : 'none'),
-      (text) => this.typed('guarantee', text.toLowerCase() === 'none' ? 0 : parseRate(text)), complain);
-    const weight = new Field(`${whose} weight`, () => String(this.now.weight), (text) => this.typed('weight', parseWeight(text)), complain);
-    this.fields = [limit, guarantee, weight];
+    this.terms = new Terms(`${v.status.vm} vif ${v.status.vif}`, d, () => this.now, (patch) => void this.apply(patch, baseOf(v)), complain);
     this.first = h('input', { type: 'checkbox', 'aria-label': `${whose} priority`, change: () => {
       void this.apply({ priority: Number(this.first.checked) }, baseOf(v)).finally(() => this.update());
     } });
@@ -61,12 +57,11 @@ export class Pane {
     this.element = h('section', { class: `pane ${d}`, 'aria-label': whose },
       h('header', {},
         h('p', { class: 'usage' }, h('span', { class: 'direction' }, d, h('span', { class: 'verb' }, d === 'tx' ? 'sends' : 'receives')), this.number, this.unit),
-        h('div', { class: 'limit' }, h('label', {}, h('span', {}, 'limit'), limit.input), this.lift),
+        h('div', { class: 'limit' }, h('label', {}, h('span', {}, 'limit'), this.terms.limit.input), this.lift),
       ),
       plot,
       h('div', { class: 'terms' },
-        h('label', { title: 'What it gets whenever it wants it' }, 'guarantee', guarantee.input),
-        h('label', { title: 'Its share of what is spare: 1 to 10000' }, 'weight', weight.input),
+        ...this.terms.promised,
         h('label', { title: 'Served before bulk, within its guarantee' }, this.first, 'priority'),
       ),
     );
@@ -95,7 +90,7 @@ export class Pane {
     const limit = limitOf(s.limit);
     this.lift.hidden = limit === Infinity;
     this.element.classList.toggle('free', limit === Infinity);
-    for (const f of this.fields) f.show();
+    this.terms.show();
     if (document.activeElement !== this.first) this.first.checked = !!s.priority;
     this.chart.marks = { capacity: this.model.capacity[this.d], guarantee: s.guarantee };
     this.gate.set(limit, this.ceiling);
@@ -143,17 +138,6 @@ export class Pane {
     return this.v.status[this.d];
   }
 
-  /** typed sends what was read from a field, or says what is wrong with it. */
-  private typed(field: keyof Patch, value: number | Problem): Problem | undefined {
-    if (typeof value !== 'number') {
-      const set = field === 'weight' ? String(this.now.weight) : formatRate(limitOf(this.now[field] ?? null));
-      return { unchanged: `${this.v.status.vm} vif ${this.v.status.vif} keeps its ${this.d} ${field} of ${set}`, ...value };
-    }
-    if (value === limitOf(this.now[field] ?? null)) this.complain(undefined);
-    else void this.apply({ [field]: value }, baseOf(this.v));
-    return undefined;
-  }
-
   private async apply(patch: Patch, base: Base): Promise<void> {
     this.complain(undefined);
     if (patch.limit !== undefined) this.gate.send(patch.limit);
@@ -178,9 +162,4 @@ export class Pane {
     const keys = this.gate.held ? '' : 'Enter applies, Esc does not · ';
     setText(this.context, `${keys}others ${verb} ${readable(others).join(' ')}${link}`);
   }
-}
-
-function parseWeight(text: string): number | Problem {
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  return { code: 'invalid', message: `"${text.slice(0, 40)}" is no weight`, try: 'a number from 1 to 10000; 100 unless set' };
 }

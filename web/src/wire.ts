@@ -52,6 +52,7 @@ export interface Allocations extends Record<Direction, Allocation> {
 export interface Group {
   name: string;
   parent: string;
+  revision: number;
   tx: DirectionStatus;
   rx: DirectionStatus;
   members: string[];

@@ -2,8 +2,13 @@
 
 import { type API, Failure, requestFor } from './api';
 import type { Model, VIF } from './model';
-import { type Change, type Direction, nameOf, type Patch, type Problem } from './wire';
+import { type Change, type Direction, type Group, nameOf, type Patch, type Problem } from './wire';
 import { differences, formatMS } from './way';
+
+/** Asker is where it is told why a request was not granted. */
+export interface Asker {
+  problem: Problem | undefined;
+}
 
 /** What a vif's settings were when a person began to change them. */
 export interface Base {
@@ -30,6 +35,11 @@ export class Writer {
     });
   }
 
+  /** setGroup changes one direction of a group as it was seen; why not, if not, is then at who asked. */
+  async setGroup(g: Group, d: Direction, patch: Patch, at: Asker): Promise<void> {
+    await this.attempt(at, () => this.api.set(requestFor(`@${g.name}`, 0, d, patch, g.revision)));
+  }
+
   /** undo takes a change back. */
   async undo(c: Change): Promise<void> {
     await this.attempt(this.model.vifs.get(c.key), () => this.api.undo(c.id));
@@ -47,15 +57,15 @@ export class Writer {
     });
   }
 
-  private async attempt(v: VIF | undefined, send: () => Promise<Change>): Promise<void> {
+  private async attempt(at: Asker | undefined, send: () => Promise<Change>): Promise<void> {
     try {
       const c = await this.withToken(send);
       this.model.change(c, performance.now());
       if (c.result === 'done') this.say(`${nameOf(c)}: ${differences(c)}, ${c.verified ? 'verified ' : ''}after ${formatMS(c.took_ns / 1e6)}`);
-      else if (v) v.problem = { code: 'not_applied', message: c.error ?? 'the change was undone' };
+      else if (at) at.problem = { code: 'not_applied', message: c.error ?? 'the change was undone' };
     } catch (e) {
       const problem: Problem = e instanceof Failure ? e.problem : { code: 'internal', message: String(e) };
-      if (v) v.problem = problem;
+      if (at) at.problem = problem;
       this.say(inWords(problem), true);
     }
     this.shown();
