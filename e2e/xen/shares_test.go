@@ -16,7 +16,7 @@ import (
 func TestShares(t *testing.T) {
 	const (
 		link  = 16 * sluice.Mbit // what an emulated host carries at its slowest
-		slack = .12 // of what the oracle says
+		slack = .12              // of what the oracle says
 	)
 	d, guests := guests(t, 3)
 	ctx := context.Background()
