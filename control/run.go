@@ -23,6 +23,9 @@ const (
 func (c *Control) Run(ctx context.Context) error {
 	updates, err := c.Store.Watch(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before it began
+		}
 		return err
 	}
 	changed := c.Inventory.Watch(ctx)

@@ -138,6 +138,16 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// A driver layer that is told to stop before it began has not failed.
+func TestStoppedBefore(t *testing.T) {
+	h := newHost(t, t.TempDir(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.Control.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // A vif whose record somebody damaged does not stop the others.
 func TestDamagedRecord(t *testing.T) {
 	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Store = damaged{o.Store.(*etcd.Store)} }).run()
