@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -80,6 +82,50 @@ func (t *tenants) asks(ctx context.Context, i int, d time.Duration) ([]float64, 
 	return took, err
 }
 
+// divide has the last processor for those who ask and answer, and the others
+// for all else; both are all there are where that is one.
+func divide() (asking, others unix.CPUSet, err error) {
+	online, err := os.ReadFile("/sys/devices/system/cpu/online")
+	if err != nil {
+		return asking, others, err
+	}
+	ranges := strings.FieldsFunc(strings.TrimSpace(string(online)), func(r rune) bool { return r == ',' || r == '-' })
+	last, err := strconv.Atoi(ranges[len(ranges)-1])
+	if err != nil {
+		return asking, others, err
+	}
+	for i := range last {
+		others.Set(i)
+	}
+	asking.Set(last)
+	if last == 0 {
+		others.Set(0)
+	}
+	return asking, others, nil
+}
+
+// aside has this program and those that it starts stay off the processor of
+// those who ask, until it is over.
+func aside() (over func() error, err error) {
+	_, others, err := divide()
+	if err != nil {
+		return nil, err
+	}
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return nil, err
+	}
+	on := func(set unix.CPUSet) error {
+		threads, err := os.ReadDir("/proc/self/task")
+		for _, t := range threads {
+			id, _ := strconv.Atoi(t.Name())
+			err = errors.Join(err, unix.SchedSetaffinity(id, &set))
+		}
+		return err
+	}
+	return func() error { return on(all) }, on(others)
+}
+
 // end is this program as one of the two ends, if its arguments say so.
 func end(args []string) (ok bool, err error) {
 	if len(args) < 3 || args[1] != askWord && args[1] != answerWord {
@@ -116,8 +162,14 @@ func end(args []string) (ok bool, err error) {
 	return true, binary.Write(os.Stdout, binary.NativeEndian, took)
 }
 
-// first has this thread go before all that is not of real time (sched(7)).
+// first has this thread go before all that is not of real time (sched(7)), on
+// the processor that nothing else is to use.
 func first() error {
+	if own, _, err := divide(); err != nil {
+		return err
+	} else if err := unix.SchedSetaffinity(0, &own); err != nil {
+		return err
+	}
 	return unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 10}, 0)
 }
 
