@@ -122,15 +122,15 @@ func TestQuanta(t *testing.T) {
 			t.Errorf("class %d has a quantum of %d, want %d frames", minor, got[minor], want)
 		}
 	}
-	// Who is silent has what it would have if it were not: of 200 the 300 of 400, and of those 50 the 100 of 200.
+	// Who is silent has its part of all: of 200 the 300 of 400, and of those that inner has the half.
 	for _, silent := range []struct {
 		who  []uint16
 		want map[uint16]float64
 	}{
 		{[]uint16{32}, map[uint16]float64{16: 1, 32: 1.5, 48: 1, 64: 1}},
 		{[]uint16{64}, map[uint16]float64{16: 2, 32: 3, 48: 1, 64: .5}},
-		{[]uint16{48, 64}, map[uint16]float64{16: 1, 32: 2, 48: .5, 64: .5}},
-		{[]uint16{32, 48, 64}, map[uint16]float64{16: 1, 32: 2, 48: 2, 64: 2}},
+		{[]uint16{48, 64}, map[uint16]float64{16: 1, 32: 2, 48: .25, 64: .25}},
+		{[]uint16{32, 48, 64}, map[uint16]float64{16: 1, 32: 1.5, 48: .25, 64: .25}},
 	} {
 		known := attention{bytes: make(map[uint16]uint64), seen: make(map[uint16]time.Time)}
 		for minor := range h.set {

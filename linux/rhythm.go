@@ -14,30 +14,36 @@ type rhythm struct {
 }
 
 // rhythm makes it of what is set. HTB serves a group for as long as all in it
-// may send, so its weight is divided among those of its members that do, and
-// one that does not has what it would have if it did.
+// may send, so its weight is divided among those of its members that do. One
+// that does not has its part of all, so that many who begin at once do not
+// have more than the group until we know.
 func (h *HTB) rhythm(d sluice.Direction) rhythm {
-	sums := make(map[string]float64) // of the busy members' weights, by group
-	counted := make(map[string]bool) // groups that are such members themselves
-	for minor, a := range h.set {
-		name, weight := a.Group, float64(a.Get(d).Weight)
-		for more := h.busy(d, minor); more && h.groups[name] != nil; name = h.groups[name].want.Group {
-			sums[name] += weight
-			more, counted[name] = !counted[name], true
-			weight = float64(h.groups[name].want.Get(d).Weight)
+	weight := func(name string) float64 { return float64(h.groups[name].want.Get(d).Weight) }
+	// sum adds up the weights of the members that count, by group.
+	sum := func(counts func(minor uint16) bool) (sums map[string]float64, counted map[string]bool) {
+		sums, counted = make(map[string]float64), make(map[string]bool) // groups that are members themselves
+		for minor, a := range h.set {
+			name, w := a.Group, float64(a.Get(d).Weight)
+			for more := counts(minor); more && h.groups[name] != nil; name = h.groups[name].want.Group {
+				sums[name] += w
+				more, counted[name] = !counted[name], true
+				w = weight(name)
+			}
 		}
+		return sums, counted
 	}
+	all, _ := sum(func(uint16) bool { return true })
+	sending, counted := sum(func(minor uint16) bool { return h.busy(d, minor) })
 	weights := make(map[uint16]float64, len(h.set))
 	for minor, a := range h.set {
-		own, in := float64(a.Get(d).Weight), h.busy(d, minor)
-		w := own
+		w, sends := float64(a.Get(d).Weight), h.busy(d, minor)
 		for name := a.Group; h.groups[name] != nil; name = h.groups[name].want.Group {
-			sum := sums[name]
-			if !in {
-				sum += own
+			if sends {
+				w *= weight(name) / sending[name]
+			} else {
+				w *= weight(name) / all[name]
 			}
-			own, in = float64(h.groups[name].want.Get(d).Weight), counted[name]
-			w *= own / sum
+			sends = counted[name]
 		}
 		weights[minor] = w
 	}
