@@ -26,8 +26,8 @@ type Series struct {
 
 // The drawing's measures, in pixels.
 const (
-	width, height             = 860, 360
-	left, right, top, bottom  = 70, 20, 70, 60
+	width, height             = 860, 390
+	left, right, top, bottom  = 70, 20, 100, 60
 	plotWidth, plotHeight     = width - left - right, height - top - bottom
 	groupGap, fontSize, ticks = 0.25, 12, 5
 )
@@ -42,27 +42,34 @@ func (c Chart) svg() string {
 	text := func(x, y float64, anchor, more, s string) {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="%s" fill="#334155" %s>%s</text>`+"\n", x, y, anchor, more, html.EscapeString(s))
 	}
-	text(left, 22, "start", `font-size="16" font-weight="bold"`, c.Title)
+	size := min(16, plotWidth/(0.6*float64(len(c.Title)))) // what has room
+	text(left, 22, "start", fmt.Sprintf(`font-size="%.1f" font-weight="bold"`, size), c.Title)
 	text(left, 42, "start", "", c.Unit)
+	x, line := float64(left), 62.0
 	for i, s := range c.Series {
-		x := float64(left + 170*i + 150)
-		fmt.Fprintf(&b, `<rect x="%.1f" y="33" width="10" height="10" fill="%s"/>`+"\n", x, colours[i%len(colours)])
-		text(x+15, 42, "start", "", s.Name)
+		const letter, gap = 6.8, 36 // a letter's width at most, as a rule
+		long := letter*float64(len(s.Name)) + gap
+		if x+long > width && x > left {
+			x, line = left, line+18
+		}
+		fmt.Fprintf(&b, `<rect x="%.1f" y="%.1f" width="10" height="10" fill="%s"/>`+"\n", x, line-9, colours[i%len(colours)])
+		text(x+15, line, "start", "", s.Name)
+		x += long
 	}
-	low, high := c.bounds()
+	low, high, marks := c.bounds()
 	y := func(v float64) float64 {
 		if c.Log {
 			v = math.Log10(max(v, 1))
 		}
 		return top + plotHeight*(high-max(min(v, high), low))/(high-low)
 	}
-	for i := range ticks + 1 {
-		v := low + (high-low)*float64(i)/ticks
+	for i := range marks + 1 {
+		v := low + (high-low)*float64(i)/float64(marks)
 		label := fmt.Sprintf("%.3g", v)
 		at := v
 		if c.Log {
 			at = math.Pow(10, v)
-			label = fmt.Sprintf("%.3g", at)
+			label = fmt.Sprintf("%.0f", at)
 		}
 		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#e2e8f0"/>`+"\n", left, width-right, y(at), y(at))
 		text(left-6, y(at)+4, "end", "", label)
@@ -90,8 +97,9 @@ func (c Chart) svg() string {
 	return b.String()
 }
 
-// bounds are the axis's ends: powers of ten where it is logarithmic.
-func (c Chart) bounds() (low, high float64) {
+// bounds are the axis's ends, and the number of marks from one to the other:
+// powers of ten where it is logarithmic, else whole steps of 1, 2 or 5.
+func (c Chart) bounds() (low, high float64, marks int) {
 	for _, v := range c.Bars {
 		low, high = min(low, v), max(high, v)
 	}
@@ -101,7 +109,16 @@ func (c Chart) bounds() (low, high float64) {
 		}
 	}
 	if c.Log {
-		return 0, math.Ceil(math.Log10(max(high, 10)))
+		high = math.Ceil(math.Log10(max(high, 10)))
+		return 0, high, int(high)
 	}
-	return low * 1.1, max(high*1.1, low+1e-9)
+	rough := max(high-low, 1e-9) / ticks
+	step := math.Pow(10, math.Floor(math.Log10(rough)))
+	for _, times := range []float64{2, 2.5, 2} { // 1, 2, 5, 10
+		if step < rough {
+			step *= times
+		}
+	}
+	low, high = math.Floor(low/step), math.Ceil(high/step*1.02) // with room above
+	return low * step, high * step, int(high - low)
 }
