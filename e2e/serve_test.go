@@ -250,7 +250,8 @@ func TestKillAtEveryStep(t *testing.T) {
 			h.ready()
 			limit++
 			asked := fmt.Sprintf("%dmbit", limit)
-			if _, text, status := h.try("set", "web", "0", asked); status != 6 {
+			// What the store says is done may be answered before the daemon dies.
+			if _, text, status := h.try("set", "web", "0", asked); status != 6 && !(status == 0 && point == "after-finish") {
 				t.Errorf("the daemon died and the answer was %d %s", status, text)
 			}
 			h.ended()
