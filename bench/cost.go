@@ -130,7 +130,7 @@ func (b *bench) costs(ctx context.Context, ways []carrier, vms, rounds int, span
 		}
 		defer t.close()
 		if err := way.begin(t); err != nil {
-			return nil, fmt.Errorf("%s: %w", ways[i].name, err)
+			return nil, fmt.Errorf("%s: %w", way.name, err)
 		}
 		if sprays[i], err = t.spray(sluice.Tx, nil); err != nil {
 			return nil, err

@@ -56,12 +56,11 @@ export class Groups {
 /** Row is one group. */
 class Row {
   readonly element: HTMLLIElement;
-  problem: Problem | undefined; // why the last request here was not granted
   private readonly name = h('b');
   private readonly parent = h('span', { class: 'in' });
   private readonly members = h('span', { class: 'members' });
   private readonly usage: Record<Direction, HTMLElement> = { tx: h('span', { class: 'used' }), rx: h('span', { class: 'used' }) };
-  private readonly terms: Terms[];
+  private readonly terms: Terms[] = [];
   private readonly wrong = h('div', { class: 'outcome failed', hidden: true });
 
   constructor(
@@ -69,17 +68,14 @@ class Row {
     private readonly writer: Writer,
     private readonly changed: () => Promise<void>,
   ) {
-    const complain = (p: Problem | undefined) => {
-      this.problem = p;
-      this.update(this.g);
-    };
-    this.terms = directions.map((d) => new Terms(`group ${g.name}`, d, () => this.g[d], (patch) => void this.apply(d, patch), complain));
     setText(this.name, g.name);
-    this.element = h('li', {}, h('p', {}, this.name, ' ', this.parent, this.members),
-      ...this.terms.map((t, i) => {
-        const d = directions[i]!;
-        return h('div', { class: `terms ${d}` }, h('span', { class: 'direction' }, d), this.usage[d], h('label', { title: 'The most that its members may use together' }, 'limit', t.limit.input), ...t.promised);
-      }), this.wrong);
+    this.element = h('li', {}, h('p', {}, this.name, ' ', this.parent, this.members), ...directions.map((d) => this.side(d)), this.wrong);
+  }
+
+  /** problem is why the last request here was not granted. */
+  set problem(p: Problem | undefined) {
+    this.wrong.hidden = !p;
+    if (p) this.wrong.replaceChildren(...complaint(p, () => (this.problem = undefined)));
   }
 
   /** update takes over what the daemon said last. */
@@ -89,17 +85,19 @@ class Row {
     setText(this.members, g.members.join(', ') || 'no members');
     for (const d of directions) setText(this.usage[d], readable(g[d].usage).join(' '));
     for (const t of this.terms) t.show();
-    this.wrong.hidden = !this.problem;
-    if (this.problem) this.wrong.replaceChildren(...complaint(this.problem, () => {
-      this.problem = undefined;
-      this.update(this.g);
-    }));
+  }
+
+  /** side is one direction's usage and terms. */
+  private side(d: Direction): HTMLElement {
+    const terms = new Terms(`group ${this.g.name}`, d, () => this.g[d], (patch) => void this.apply(d, patch), (p) => (this.problem = p));
+    this.terms.push(terms);
+    return h('div', { class: `terms ${d}` }, h('span', { class: 'direction' }, d), this.usage[d],
+      h('label', { title: 'The most that its members may use together' }, 'limit', terms.limit.input), ...terms.promised);
   }
 
   private async apply(d: Direction, patch: Patch): Promise<void> {
     this.problem = undefined;
     await this.writer.setGroup(this.g, d, patch, this);
     await this.changed();
-    this.update(this.g);
   }
 }
