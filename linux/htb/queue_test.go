@@ -1,7 +1,6 @@
-package linux
+package htb
 
 import (
-	"context"
 	"encoding/binary"
 	"net"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"sluice"
+	"sluice/linux/tc"
 )
 
 // TestQueueSizes holds what may wait against the time that it takes to send.
@@ -20,8 +20,8 @@ func TestQueueSizes(t *testing.T) {
 		rate                  sluice.Rate
 		target, flood, frames int // ms of the target; ms that a flood's frames wait; GSO frames that fit
 	}{
-		{1 * sluice.Mbit, 18, 200, 0}, // 16 frames, for less is no TCP
-		{10 * sluice.Mbit, 15, 100, 2},
+		{1 * sluice.Mbit, 18, 1510, 4}, // four GSO frames, for less loses batches of UDP whole
+		{10 * sluice.Mbit, 15, 150, 4},
 		{20 * sluice.Mbit, 15, 80, 4},
 		{100 * sluice.Mbit, 7, 35, 8},
 		{10 * sluice.Gbit, 5, 35, 400},
@@ -29,29 +29,29 @@ func TestQueueSizes(t *testing.T) {
 	} {
 		rate := bytesPerSecond(c.rate)
 		q := newCodel(rate, 0)
-		if got := int(q.target / 1000); got != c.target {
+		if got := int(q.Target / 1000); got != c.target {
 			t.Errorf("%s: a target of %d ms, want %d", c.rate, got, c.target)
 		}
-		if q.interval < 5*q.target {
-			t.Errorf("%s: a packet may wait %d us, but not for as long as %d", c.rate, q.target, q.interval)
+		if q.Interval < 5*q.Target {
+			t.Errorf("%s: a packet may wait %d us, but not for as long as %d", c.rate, q.Target, q.Interval)
 		}
-		if got := int(uint64(q.memory) / frameMemory * mtu * 1000 / rate); got > c.flood {
+		if got := int(uint64(q.Memory) / frameMemory * mtu * 1000 / rate); got > c.flood {
 			t.Errorf("%s: a flood waits %d ms", c.rate, got)
 		}
-		if got := int(q.memory / gsoMemory); got < c.frames {
+		if got := int(q.Memory / gsoMemory); got < c.frames {
 			t.Errorf("%s: %d GSO frames fit", c.rate, got)
 		}
 	}
-	if got := newCodel(bytesPerSecond(sluice.Gbit), 32); got.target != 32_000 || got.interval != 127_000 {
-		t.Errorf("whose turn comes 32 ms late has a target of %d us in %d", got.target, got.interval)
+	if got := newCodel(bytesPerSecond(sluice.Gbit), 32); got.Target != 32_000 || got.Interval != 127_000 {
+		t.Errorf("whose turn comes 32 ms late has a target of %d us in %d", got.Target, got.Interval)
 	}
 }
 
 // queues are the leaf queues of both directions of the vif's class.
-func (b *bench) queues() (both [2]qdisc) {
+func (b *bench) queues() (both [2]tc.Qdisc) {
 	b.Helper()
 	for i, d := range sluice.Directions {
-		q, there, err := b.htb.tc.qdisc(b.htb.trees[d].ifindex, queueHandle(classHandle(minorStep)))
+		q, there, err := b.htb.conn.Qdisc(b.ifb(d), queueHandle(firstMinor))
 		if err != nil || !there {
 			b.Fatalf("the queue of %s: %v, %v", d, there, err)
 		}
@@ -63,7 +63,9 @@ func (b *bench) queues() (both [2]qdisc) {
 // plainly has the driver do as under a kernel without fq_codel, where wanted.
 func (b *bench) plainly(yes bool) {
 	b.start()
-	b.htb.plain = b.htb.plain || yes
+	for _, k := range b.htb.have {
+		k.Plain = yes
+	}
 }
 
 // fair says whether this kernel has fq_codel, by another way than the driver.
@@ -72,7 +74,7 @@ func (b *bench) fair() (yes bool) {
 	out := ""
 	b.host.Do(func() {
 		for _, d := range []string{"add", "del"} {
-			o, err := exec.Command("tc", "qdisc", d, "dev", "lo", "root", "handle", "1:", codelKind).CombinedOutput()
+			o, err := exec.Command("tc", "qdisc", d, "dev", "lo", "root", "handle", "1:", tc.FQCodelKind).CombinedOutput()
 			yes = err == nil
 			if out = string(o); !yes {
 				return
@@ -96,29 +98,28 @@ func (b *bench) needsFair() {
 // has; a new driver changes nothing.
 func TestQueues(t *testing.T) {
 	b := newBench(t)
-	kind := fifoKind
+	kind := tc.FIFOKind
 	if b.fair() {
-		kind = codelKind
+		kind = tc.FQCodelKind
 	}
-	for _, r := range []sluice.Rate{sluice.Mbit, 100 * sluice.Mbit, sluice.Unlimited, 10 * sluice.Mbit} {
+	for _, r := range []sluice.Rate{sluice.Mbit, 100 * sluice.Mbit, 10 * sluice.Mbit} {
 		b.apply(r, r)
 		rate := bytesPerSecond(r)
 		for i, q := range b.queues() {
-			late := b.htb.rhythm(sluice.Directions[i]).late
-			if q.kind != kind || kind == fifoKind && !newFIFO(rate).is(q) || kind == codelKind && !newCodel(rate, late).is(q) {
-				t.Errorf("%s: the queue is a %s of %+v %v", r, q.kind, q.codel, q.options)
+			set, later := newQueue(rate, b.late(sluice.Directions[i])).fits(q)
+			if q.Kind != kind || set != nil || later {
+				t.Errorf("%s: the queue is a %s of %+v %v", r, q.Kind, q.FQCodel, q.FIFO)
 			}
-			if kind == codelKind && q.codel.flows != 256 {
-				t.Errorf("it has %d flows", q.codel.flows)
+			if kind == tc.FQCodelKind && q.FQCodel.Flows != 256 {
+				t.Errorf("it has %d flows", q.FQCodel.Flows)
 			}
 		}
 	}
 	// The link's capacity is the most that any can get.
-	if err := b.htb.SetCapacity(context.Background(), sluice.Capacity{Tx: 2 * sluice.Mbit, Rx: 3 * sluice.Mbit}); err != nil {
-		t.Fatal(err)
-	}
+	b.state.Capacity = sluice.Capacity{Tx: 2 * sluice.Mbit, Rx: 3 * sluice.Mbit}
+	b.set()
 	for i, r := range []sluice.Rate{2 * sluice.Mbit, 3 * sluice.Mbit} {
-		if q := b.queues()[i]; q.kind == codelKind && q.codel.memory != newCodel(bytesPerSecond(r), 0).memory || q.kind == fifoKind && !newFIFO(bytesPerSecond(r)).is(q) {
+		if q := b.queues()[i]; q.Kind == tc.FQCodelKind && q.FQCodel.Memory != newCodel(bytesPerSecond(r), 0).Memory || q.Kind == tc.FIFOKind && q.FIFO != newFIFO(bytesPerSecond(r)) {
 			t.Errorf("on a link of %s: %+v", r, q)
 		}
 	}
@@ -127,9 +128,8 @@ func TestQueues(t *testing.T) {
 	}
 	was := show()
 	b.start()
-	if err := b.htb.SetCapacity(context.Background(), sluice.Capacity{Tx: 2 * sluice.Mbit, Rx: 3 * sluice.Mbit}); err != nil {
-		t.Fatal(err)
-	}
+	b.state.Capacity = sluice.Capacity{Tx: 2 * sluice.Mbit, Rx: 3 * sluice.Mbit}
+	b.set()
 	b.apply(10*sluice.Mbit, 10*sluice.Mbit)
 	if now := show(); now != was {
 		t.Errorf("the new driver changed the kernel:\n%s\nwas:\n%s", now, was)
@@ -145,11 +145,11 @@ func TestQueueKeepsKind(t *testing.T) {
 	b.start()
 	b.apply(sluice.Mbit, sluice.Mbit)
 	for _, q := range b.queues() {
-		if q.kind != fifoKind || !newFIFO(bytesPerSecond(sluice.Mbit)).is(q) {
-			t.Errorf("the queue is a %s of %v", q.kind, q.options)
+		if q.Kind != tc.FIFOKind || q.FIFO != newFIFO(bytesPerSecond(sluice.Mbit)) {
+			t.Errorf("the queue is a %s of %v", q.Kind, q.FIFO)
 		}
 	}
-	if b.htb.plain {
+	if b.htb.Plain() {
 		t.Error("the driver takes the kernel for one without fq_codel, and did not ask")
 	}
 }
@@ -163,6 +163,11 @@ func TestForeignQueue(t *testing.T) {
 	if out := b.run("tc", "qdisc", "show", "dev", "sluice-tx"); !strings.Contains(out, "pfifo 77: parent 51ce:10 limit 123p") {
 		t.Errorf("the queue is gone:\n%s", out)
 	}
+}
+
+// late is how late a class's round may come.
+func (b *bench) late(d sluice.Direction) uint64 {
+	return b.htb.state.share(d, b.htb.state.shaped(d), Activity{}).late
 }
 
 // datagrams sends so many from the VM, spread over the span, each with its
@@ -230,12 +235,13 @@ func TestDropsAreCounted(t *testing.T) {
 	const count = 2000 // of 1,042 bytes in a second: 17 Mbit/s
 	b.datagrams(count, time.Second, func(uint32) { arrived.Add(1) })()
 	time.Sleep(time.Second)
-	all, err := NewCounters(b.htb).Read(context.Background())
+	counts, err := b.htb.Count()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := arrived.Load() + int64(all["vif0"].Tx.Dropped); got != count || arrived.Load() == count {
-		t.Errorf("of %d arrived %d and %d are counted as dropped", count, arrived.Load(), all["vif0"].Tx.Dropped)
+	dropped := counts.Trees[sluice.Tx][firstMinor].Dropped
+	if got := arrived.Load() + int64(dropped); got != count || arrived.Load() == count {
+		t.Errorf("of %d arrived %d and %d are counted as dropped", count, arrived.Load(), dropped)
 	}
 }
 
@@ -244,32 +250,27 @@ func TestDropsAreCounted(t *testing.T) {
 func TestLowerLimitKeepsWhatWaits(t *testing.T) {
 	b := newBench(t)
 	b.apply(100*sluice.Kbit, 100*sluice.Mbit) // so slow that what comes stays
-	tx := b.htb.trees[sluice.Tx]
-	sized := func(l sluice.Rate) queue {
-		if b.queues()[0].kind == codelKind {
-			return newCodel(bytesPerSecond(l), 0)
-		}
-		return newFIFO(bytesPerSecond(l))
+	sized := newQueue(bytesPerSecond(100*sluice.Mbit), 0)
+	var larger tc.Queue = sized.Plain
+	if b.queues()[0].Kind == tc.FQCodelKind {
+		larger = sized.Fair
 	}
-	if err := b.htb.tc.putQueue(tx.ifindex, classHandle(minorStep), sized(100*sluice.Mbit), false); err != nil {
+	if err := b.htb.conn.ChangeQueue(b.ifb(sluice.Tx), handleOf(firstMinor), queueHandle(firstMinor), larger); err != nil {
 		t.Fatal(err)
 	}
 	b.datagrams(100, 0, func(uint32) {})()
 	before := b.queues()[0]
-	for end := time.Now().Add(5 * time.Second); before.stats.backlog < 80_000 && time.Now().Before(end); before = b.queues()[0] {
+	for end := time.Now().Add(5 * time.Second); before.Stats.Backlog < 80_000 && time.Now().Before(end); before = b.queues()[0] {
 		time.Sleep(10 * time.Millisecond) // who is asked for the address may be slow to answer
 	}
 	b.apply(sluice.Mbit, 100*sluice.Mbit)
 	after := b.queues()[0]
-	t.Logf("%s: %d bytes waited, then %d", before.kind, before.stats.backlog, after.stats.backlog)
-	if lost := int(before.stats.backlog) - int(after.stats.backlog); before.stats.backlog < 80_000 || lost > 30_000 {
-		t.Errorf("%d bytes waited, after the change %d", before.stats.backlog, after.stats.backlog)
+	t.Logf("%s: %d bytes waited, then %d", before.Kind, before.Stats.Backlog, after.Stats.Backlog)
+	if lost := int(before.Stats.Backlog) - int(after.Stats.Backlog); before.Stats.Backlog < 80_000 || lost > 30_000 {
+		t.Errorf("%d bytes waited, after the change %d", before.Stats.Backlog, after.Stats.Backlog)
 	}
 	for until := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if _, err := NewCounters(b.htb).Read(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		if sized(sluice.Mbit).is(b.queues()[0]) {
+		if set, later := newQueue(bytesPerSecond(sluice.Mbit), 0).fits(b.queues()[0]); set == nil && !later {
 			break
 		}
 		if time.Now().After(until) {
@@ -286,9 +287,7 @@ func TestSmallFlow(t *testing.T) {
 	b.needsFair()
 	const rate = 5 * sluice.Mbit
 	measure := func(plain bool) (median time.Duration, lost int) {
-		if err := b.htb.Release(context.Background(), b.vif); err != nil {
-			t.Fatal(err)
-		}
+		b.release()
 		b.plainly(plain)
 		b.apply(rate, rate)
 		// Twice what may pass, for three seconds.

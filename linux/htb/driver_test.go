@@ -1,4 +1,4 @@
-package linux
+package htb
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"sluice"
 	"sluice/linux/netnstest"
 )
@@ -21,13 +19,15 @@ import (
 type bench struct {
 	*testing.T
 	host, vm *netnstest.NS
-	htb      *HTB
+	htb      *Driver
 	vif      sluice.VIF
+	state    sluice.Effective
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{T: t, host: netnstest.New(t), vm: netnstest.New(t), vif: sluice.VIF{VM: "web", Device: "vif0"}}
+	b := &bench{T: t, host: netnstest.New(t), vm: netnstest.New(t), vif: sluice.VIF{VM: "web", Device: "vif0"},
+		state: sluice.Effective{Capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}}
 	b.host.Veth("vif0", "192.0.2.1/24", b.vm, "eth0", "192.0.2.2/24")
 	b.start()
 	return b
@@ -40,7 +40,7 @@ func (b *bench) start() {
 		b.htb.Close()
 	}
 	b.host.Do(func() {
-		h, err := NewHTB(slog.New(slog.DiscardHandler))
+		h, err := New(slog.New(slog.DiscardHandler), Ethernet)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -50,10 +50,40 @@ func (b *bench) start() {
 	b.Cleanup(h.Close)
 }
 
+// set has the driver enforce b.state.
+func (b *bench) set() {
+	b.Helper()
+	failed, err := b.htb.Set(context.Background(), b.state)
+	if err != nil || len(failed) > 0 {
+		b.Fatal(err, failed)
+	}
+}
+
+func (b *bench) must(want sluice.Allocations) {
+	b.Helper()
+	b.state.VIFs = map[string]sluice.Bound{b.vif.Key(): {VIF: b.vif, Want: want}}
+	b.set()
+}
+
 func (b *bench) apply(tx, rx sluice.Rate) {
 	b.Helper()
-	if err := b.htb.Apply(context.Background(), b.vif, both(tx, rx)); err != nil {
-		b.Fatal(err)
+	b.must(both(tx, rx))
+}
+
+// release lets the vif go, and waits until what waited was sent.
+func (b *bench) release() {
+	b.Helper()
+	b.state.VIFs = nil
+	b.set()
+	b.eventually("all is released", b.htb.empty)
+}
+
+func (b *bench) eventually(what string, so func() bool) {
+	b.Helper()
+	for end := time.Now().Add(10 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatalf("never: %s", what)
+		}
 	}
 }
 
@@ -150,12 +180,12 @@ func TestBothDirections(t *testing.T) {
 // TestLimitsKernelHolds reads back what HTB holds, at the ends of the range.
 func TestLimitsKernelHolds(t *testing.T) {
 	b := newBench(t)
-	for _, r := range []sluice.Rate{sluice.MinLimit, 1_000_000, 5_000_000_000, 34_359_738_376, 400_000_000_000, sluice.Unlimited} {
+	for _, r := range []sluice.Rate{sluice.MinLimit, 1_000_000, 5_000_000_000, 34_359_738_376, 400_000_000_000} {
 		b.apply(r, r)
 		for _, d := range sluice.Directions {
-			c, ok, err := b.htb.tc.class(b.htb.trees[d].ifindex, classHandle(minorStep))
-			if err != nil || !ok || c.ceil != bytesPerSecond(r) {
-				t.Errorf("%s %s: the kernel holds %d byte/s (%v, %v)", d, r, c.ceil, ok, err)
+			c, ok, err := b.htb.conn.Class(b.ifb(d), handleOf(firstMinor))
+			if err != nil || !ok || c.Ceil != bytesPerSecond(r) {
+				t.Errorf("%s %s: the kernel holds %d byte/s (%v, %v)", d, r, c.Ceil, ok, err)
 			}
 		}
 	}
@@ -179,7 +209,8 @@ func TestAdoption(t *testing.T) {
 func TestReleaseLeavesAsFound(t *testing.T) {
 	b := newBench(t)
 	b.run("tc", "qdisc", "add", "dev", "vif0", "clsact")
-	b.run("tc", "filter", "add", "dev", "vif0", "ingress", "pref", "7", "protocol", "ip", "u32", "match", "u32", "0", "0", "flowid", "1:1")
+	b.run("tc", "filter", "add", "dev", "vif0", "ingress", "pref", "7", "protocol", "ip", "u32", "match", "u32", "0", "0",
+		"action", "mirred", "egress", "mirror", "dev", "lo", "continue")
 	show := func() string {
 		return b.run("tc", "qdisc", "show", "dev", "vif0") + b.run("tc", "filter", "show", "dev", "vif0", "ingress") +
 			b.run("tc", "filter", "show", "dev", "vif0", "egress")
@@ -189,9 +220,7 @@ func TestReleaseLeavesAsFound(t *testing.T) {
 	if show() == found {
 		t.Fatal("shaping left no trace")
 	}
-	if err := b.htb.Release(context.Background(), b.vif); err != nil {
-		t.Fatal(err)
-	}
+	b.release()
 	if left := show(); left != found {
 		t.Errorf("found:\n%s\nleft:\n%s", found, left)
 	}
@@ -207,9 +236,7 @@ func TestOwnClsactGoes(t *testing.T) {
 	found := b.run("tc", "qdisc", "show", "dev", "vif0")
 	b.apply(20_000_000, 20_000_000)
 	b.start()
-	if err := b.htb.Release(context.Background(), b.vif); err != nil {
-		t.Fatal(err)
-	}
+	b.release()
 	if left := b.run("tc", "qdisc", "show", "dev", "vif0"); left != found {
 		t.Errorf("found %s, left %s", found, left)
 	}
@@ -231,21 +258,39 @@ func TestCleanUp(t *testing.T) {
 	}
 }
 
+func (b *bench) ifb(d sluice.Direction) int {
+	b.Helper()
+	link, ok, err := b.htb.conn.LinkByName(ifbName(d))
+	if err != nil || !ok {
+		b.Fatal(ok, err)
+	}
+	return link.Index
+}
+
 // TestRefusals change nothing and say why.
 func TestRefusals(t *testing.T) {
 	b := newBench(t)
 	gone := b.vif
 	gone.Device = "vif9"
-	if err := b.htb.Apply(context.Background(), gone, both(1e6, 1e6)); sluice.CodeOf(err) != sluice.NotFound {
+	try := func(v sluice.VIF) error {
+		failed, err := b.htb.Set(context.Background(), sluice.Effective{Capacity: b.state.Capacity,
+			VIFs: map[string]sluice.Bound{v.Key(): {VIF: v, Want: both(1e6, 1e6)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return failed[v.Key()]
+	}
+	if err := try(gone); sluice.CodeOf(err) != sluice.NotFound {
 		t.Errorf("a device that is not there: %v", err)
 	}
 	b.run("tc", "qdisc", "add", "dev", "vif0", "ingress")
-	found := b.run("tc", "qdisc", "show")
-	err := b.htb.Apply(context.Background(), b.vif, both(1e6, 1e6))
+	show := func() string { return b.run("tc", "qdisc", "show", "dev", "vif0") }
+	found := show()
+	err := try(b.vif)
 	if sluice.CodeOf(err) != sluice.Unsupported || !strings.Contains(err.Error(), "ingress qdisc of another program") {
 		t.Errorf("a foreign ingress qdisc: %v", err)
 	}
-	if left := b.run("tc", "qdisc", "show"); left != found {
+	if left := show(); left != found {
 		t.Errorf("found:\n%s\nleft:\n%s", found, left)
 	}
 }
@@ -255,135 +300,8 @@ func TestVanishedVIF(t *testing.T) {
 	b := newBench(t)
 	b.apply(1_000_000, 1_000_000)
 	b.run("ip", "link", "del", "vif0")
-	if err := b.htb.Release(context.Background(), b.vif); err != nil {
-		t.Fatal(err)
-	}
+	b.release()
 	if out := b.run("tc", "class", "show", "dev", "sluice-tx"); strings.Contains(out, "51ce:10") {
 		t.Errorf("the class stayed:\n%s", out)
-	}
-}
-
-// TestCounters holds a limited vif's counters against what was sent.
-func TestCounters(t *testing.T) {
-	b := newBench(t)
-	counters := NewCounters(b.htb)
-	read := func() sluice.HostCounters {
-		all, err := counters.Read(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return all["vif0"]
-	}
-	before := read()
-	rate := b.flow(b.vm, b.host, "192.0.2.1")
-	if n := read().Tx.Bytes - before.Tx.Bytes; float64(n) < rate/8 {
-		t.Errorf("unshaped: %d bytes counted as tx, at least %.0f were sent", n, rate/8)
-	}
-	// Where the classes take over from the device, and the device from them, the totals go on.
-	for _, change := range []func(){
-		func() { b.apply(50_000_000, 50_000_000) },
-		func() {
-			if err := b.htb.Release(context.Background(), b.vif); err != nil {
-				t.Fatal(err)
-			}
-		},
-	} {
-		before = read()
-		b.flow(b.vm, b.host, "192.0.2.1")
-		change()
-		between := read()
-		rate = b.flow(b.vm, b.host, "192.0.2.1")
-		after := read()
-		if before.Epoch != between.Epoch || between.Epoch != after.Epoch || between.Tx.Bytes <= before.Tx.Bytes || float64(after.Tx.Bytes-between.Tx.Bytes) < rate/8 {
-			t.Errorf("the totals are %+v, %+v and %+v at %.0f bit/s", before.Tx, between.Tx, after.Tx, rate)
-		}
-	}
-	b.apply(50_000_000, 50_000_000)
-	before = read()
-	rate = b.flow(b.host, b.vm, "192.0.2.2")
-	after := read()
-	if n := after.Rx.Bytes - before.Rx.Bytes; float64(n) < rate/8 || after.Epoch != before.Epoch {
-		t.Errorf("shaped: %d bytes counted as rx, at least %.0f were sent", n, rate/8)
-	}
-}
-
-func TestInventory(t *testing.T) {
-	host := netnstest.New(t)
-	host.Do(func() {
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}); err != nil {
-			t.Fatal(err)
-		}
-		i, err := NewInventory(Sources{Bridge: "br0", Static: []sluice.VIF{{VM: "web", Device: "tap-web", MAC: "52:54:00:00:00:03"}}}, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		ctx, stop := context.WithCancel(context.Background())
-		defer stop()
-		changed := i.Watch(ctx)
-		ended := make(chan error, 1)
-		go func() { ended <- i.Run(ctx) }()
-		expect := func(what string, want ...string) {
-			t.Helper()
-			for deadline := time.After(10 * time.Second); ; {
-				names := []string{}
-				for _, v := range i.VIFs() {
-					names = append(names, v.Key()+"@"+v.Device)
-				}
-				if strings.Join(names, " ") == strings.Join(want, " ") {
-					return
-				}
-				select {
-				case <-changed:
-				case <-deadline:
-					t.Errorf("%s: %v, want %v", what, names, want)
-					return
-				}
-			}
-		}
-		expect("an empty bridge")
-		bridge, _ := netlink.LinkByName("br0")
-		for _, name := range []string{"tap-web", "tap1", "tap2"} {
-			tap := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: name}, Mode: netlink.TUNTAP_MODE_TAP}
-			if err := netlink.LinkAdd(tap); err != nil {
-				t.Error(err)
-			}
-			if name != "tap2" {
-				link, _ := netlink.LinkByName(name)
-				if err := netlink.LinkSetMaster(link, bridge); err != nil {
-					t.Error(err)
-				}
-			}
-		}
-		expect("two ports, one named", "tap1/0@tap1", "web/52:54:00:00:00:03@tap-web")
-		link, _ := netlink.LinkByName("tap1")
-		if err := netlink.LinkDel(link); err != nil {
-			t.Error(err)
-		}
-		expect("one gone", "web/52:54:00:00:00:03@tap-web")
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func TestProbe(t *testing.T) {
-	b := newBench(t)
-	kind := fifoKind
-	if b.fair() {
-		kind = codelKind
-	}
-	queues := ""
-	for _, f := range Probe(context.Background()) {
-		if !f.OK {
-			t.Errorf("%s: %s (%s)", f.Name, f.Detail, f.Try)
-		}
-		if f.Name == "queues" {
-			queues = f.Detail
-		}
-	}
-	if !strings.HasPrefix(queues, kind) {
-		t.Errorf("of a kernel whose queues are %s it says %q", kind, queues)
 	}
 }

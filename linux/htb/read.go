@@ -1,0 +1,280 @@
+package htb
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"sluice"
+	"sluice/linux/tc"
+)
+
+// ifbName is the device that a direction's tree is on.
+func ifbName(d sluice.Direction) string { return "sluice-" + string(d) }
+
+// hookOf is where a direction passes a device. Directions are the VM's: what
+// it sends comes in.
+func hookOf(d sluice.Direction) tc.Handle {
+	if d == sluice.Tx {
+		return tc.Ingress
+	}
+	return tc.Egress
+}
+
+// readAll reads everything that can be ours. d.lock is held, as in all that follows.
+func (d *Driver) readAll() error {
+	for _, dir := range sluice.Directions {
+		if err := d.readTree(dir); err != nil {
+			return err
+		}
+	}
+	links, err := d.conn.Links()
+	if err != nil {
+		return err
+	}
+	d.links = make(map[string]int, len(links))
+	there := make(map[int]bool, len(links))
+	for _, l := range links {
+		if l.Index != d.have[sluice.Tx].IFB && l.Index != d.have[sluice.Rx].IFB {
+			d.links[l.Name], there[l.Index] = l.Index, true
+		}
+	}
+	for _, dir := range sluice.Directions {
+		for index := range d.have[dir].Hooks {
+			if !there[index] {
+				delete(d.have[dir].Hooks, index)
+			}
+		}
+	}
+	for index := range there {
+		if err := d.readHooks(index); err != nil {
+			return err
+		}
+	}
+	d.known = true
+	return nil
+}
+
+// readHead reads whether a direction's tree is there and works.
+func (d *Driver) readHead(dir sluice.Direction) error {
+	k := d.have[dir]
+	link, ok, err := d.conn.LinkByName(ifbName(dir))
+	if err != nil {
+		return err
+	}
+	if ok && link.Kind != "ifb" {
+		return fmt.Errorf("%s is not an IFB but a %q of somebody else's", link.Name, link.Kind)
+	}
+	was := k.IFB
+	k.IFB, k.Up, k.HTB, k.Classifier = 0, false, false, false
+	if ok {
+		k.IFB, k.Up = link.Index, link.Up
+		q, there, err := d.conn.Qdisc(link.Index, tc.NewHandle(major, 0))
+		if err != nil {
+			return err
+		}
+		k.HTB = there && q.Kind == "htb"
+	}
+	if was != k.IFB || !k.HTB {
+		k.Classes, k.Queues = map[uint16]tc.Class{}, map[uint16]tc.Qdisc{}
+	}
+	if was != k.IFB { // what redirects leads to one that has gone
+		for index, h := range k.Hooks {
+			h.Current = false
+			k.Hooks[index] = h
+		}
+	}
+	if !k.HTB {
+		return nil
+	}
+	var id uint32
+	err = d.conn.Filters(k.IFB, tc.NewHandle(major, 0), func(f tc.Filter) {
+		if f.Kind == tc.BPFKind && f.BPF.Name == classifierName && f.Pref == classifierPref {
+			id = f.BPF.ProgramID
+		}
+	})
+	if err != nil || id == 0 {
+		return err
+	}
+	if d.programs == nil {
+		// A daemon before us left the program: its maps go on being used.
+		if err := d.adopt(id); err != nil {
+			return err
+		}
+	}
+	k.Classifier = d.programs.ours(id, d.programs.choose[dir])
+	return nil
+}
+
+// adopt loads our programs with the maps of one in the kernel, and of its
+// sister for the other direction.
+func (d *Driver) adopt(id uint32) error {
+	found := mapsOf(id)
+	for _, dir := range sluice.Directions {
+		link, ok, err := d.conn.LinkByName(ifbName(dir))
+		if err != nil || !ok {
+			continue
+		}
+		_ = d.conn.Filters(link.Index, tc.NewHandle(major, 0), func(f tc.Filter) {
+			if f.BPF.Name == classifierName {
+				d.takeMaps(found, f.BPF.ProgramID)
+			}
+		})
+	}
+	// Only the hooks' programs know the map of what is local.
+	links, err := d.conn.Links()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if found[localsName] != nil {
+			break
+		}
+		for _, dir := range sluice.Directions {
+			_ = d.conn.Filters(l.Index, hookOf(dir), func(f tc.Filter) {
+				if ours, _, class := recognise(f, dir); ours && class == 0 && found[localsName] == nil {
+					d.takeMaps(found, f.BPF.ProgramID)
+				}
+			})
+		}
+	}
+	return d.loadWith(found)
+}
+
+func (d *Driver) takeMaps(found map[string]*ebpf.Map, id uint32) {
+	for name, m := range mapsOf(id) {
+		if found[name] != nil {
+			m.Close()
+			continue
+		}
+		found[name] = m
+	}
+}
+
+func (d *Driver) loadWith(found map[string]*ebpf.Map) (err error) {
+	d.programs, err = load(found)
+	d.mu.Lock()
+	d.running = d.programs
+	d.mu.Unlock()
+	for _, m := range found {
+		if d.programs == nil || m != d.programs.locals && m != d.programs.classes[sluice.Tx] && m != d.programs.classes[sluice.Rx] {
+			m.Close()
+		}
+	}
+	return err
+}
+
+// readTree reads a direction's tree whole.
+func (d *Driver) readTree(dir sluice.Direction) error {
+	if err := d.readHead(dir); err != nil {
+		return err
+	}
+	k := d.have[dir]
+	k.Classes, k.Queues, k.Map = map[uint16]tc.Class{}, map[uint16]tc.Qdisc{}, map[int]Entry{}
+	if k.HTB {
+		err := d.conn.Classes(k.IFB, func(c tc.Class) { k.Classes[c.Handle.Minor()] = c })
+		if err != nil {
+			return err
+		}
+		err = d.conn.Qdiscs(k.IFB, func(q tc.Qdisc) {
+			if q.Parent.Major() == major {
+				k.Queues[q.Parent.Minor()] = q
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if d.programs == nil {
+		return nil
+	}
+	lines, err := d.programs.lines(dir)
+	for index, l := range lines {
+		k.Map[index] = Entry{tc.Handle(l.Class).Minor(), l.Flags&flagLocal != 0}
+	}
+	return err
+}
+
+// readClass reads one class and its queue.
+func (d *Driver) readClass(dir sluice.Direction, minor uint16) error {
+	k := d.have[dir]
+	c, ok, err := d.conn.Class(k.IFB, handleOf(minor))
+	if err != nil {
+		return err
+	}
+	delete(k.Queues, minor)
+	if !ok {
+		delete(k.Classes, minor)
+		return nil
+	}
+	k.Classes[minor] = c
+	if !c.Leaf() {
+		return nil
+	}
+	q, ok, err := d.conn.Qdisc(k.IFB, c.Queue)
+	if ok {
+		k.Queues[minor] = q
+	}
+	return err
+}
+
+// readLine reads a device's line in the map.
+func (d *Driver) readLine(dir sluice.Direction, index int) {
+	k := d.have[dir]
+	delete(k.Map, index)
+	if d.programs == nil {
+		return
+	}
+	var l line
+	if d.programs.classes[dir].Lookup(uint32(index), &l) == nil {
+		k.Map[index] = Entry{tc.Handle(l.Class).Minor(), l.Flags&flagLocal != 0}
+	}
+}
+
+// readHooks reads what is on a device's hooks. A device that has gone has none.
+func (d *Driver) readHooks(index int) error {
+	for _, dir := range sluice.Directions {
+		delete(d.have[dir].Hooks, index)
+	}
+	q, ok, err := d.conn.Hooks(index)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return nil
+	}
+	hooks, others := map[sluice.Direction]Hook{}, false
+	for _, dir := range sluice.Directions {
+		h := Hook{Clsact: q.Kind == "clsact", Ingress: q.Kind == "ingress"}
+		if h.Clsact {
+			if h, err = d.readHook(index, dir, h); err != nil {
+				return err
+			}
+		}
+		others = others || h.Others
+		hooks[dir] = h
+	}
+	for dir, h := range hooks {
+		h.Others = others
+		d.have[dir].Hooks[index] = h
+	}
+	return nil
+}
+
+func (d *Driver) readHook(index int, dir sluice.Direction, h Hook) (Hook, error) {
+	err := d.conn.Filters(index, hookOf(dir), func(f tc.Filter) {
+		ours, made, class := recognise(f, dir)
+		if !ours {
+			h.Others = true
+			// Of one preference, tc runs the last one made first.
+			if why := ends(f); f.Chain == 0 && f.Pref <= filterPref && why != "" && !h.Ours {
+				h.Before = append(h.Before, why)
+			}
+			return
+		}
+		h.Ours, h.Made, h.Class = true, made, class
+		h.Current = class == 0 && d.programs != nil && d.programs.ours(f.BPF.ProgramID, d.programs.pass[dir]) &&
+			len(f.Actions) == 1 && f.Actions[0].Kind == "mirred" && f.Actions[0].Mirred == d.have[dir].IFB && d.have[dir].IFB != 0
+	})
+	return h, err
+}

@@ -1,0 +1,206 @@
+package htb
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"sluice"
+	"sluice/linux/tc"
+)
+
+const (
+	observeEvery = time.Second
+	compareEvery = 10 * time.Second
+	// gather is how long announcements are gathered before the kernel is
+	// looked at: a disturbance comes in several.
+	gather = 20 * time.Millisecond
+	// chunk is how many steps Observe makes before it lets others change
+	// something, so that a change waits a few ms at most.
+	chunk = 32
+)
+
+// Run keeps the kernel as it was Set until ctx ends. It listens to the
+// kernel's announcements and compares everything every 10 s; what others have
+// disturbed it repairs, and tells report. Every second it has the classes
+// follow what the vifs do.
+func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
+	events := make(chan []tc.Event, 64)
+	go func() {
+		defer close(events)
+		for {
+			got, err := d.events.Receive()
+			if err != nil {
+				return // closed
+			}
+			select {
+			case events <- got:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	observe, compare := time.NewTicker(observeEvery), time.NewTicker(compareEvery)
+	defer observe.Stop()
+	defer compare.Stop()
+	var soon <-chan time.Time
+	var at look
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case got, ok := <-events:
+			if !ok {
+				events = nil // the regular comparison goes on
+				continue
+			}
+			if d.concerns(got, &at) && soon == nil {
+				soon = time.After(gather)
+			}
+		case <-soon:
+			soon = nil
+			d.repair(ctx, at, report)
+			at = look{}
+		case <-compare.C:
+			d.repair(ctx, look{all: true}, report)
+		case <-observe.C:
+			d.observe(ctx)
+		}
+	}
+}
+
+// concerns adds what announcements say has changed to what is to be looked
+// at. What we changed ourselves does not count.
+func (d *Driver) concerns(events []tc.Event, at *look) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	concerned := false
+	for _, e := range events {
+		if e.PID == d.conn.PID() && e.PID != 0 {
+			continue
+		}
+		_, vif := d.devices[e.Ifindex]
+		tree := e.Ifindex != 0 && (e.Ifindex == d.ifbs[sluice.Tx] || e.Ifindex == d.ifbs[sluice.Rx])
+		switch {
+		case e.Ifindex == 0:
+			at.all = true
+		case tree:
+			at.trees = true
+		case vif || e.Link:
+			// Also a device that we do not know may have the name of one that
+			// we should.
+			if !vif && !d.absent() {
+				continue
+			}
+			if at.links == nil {
+				at.links = make(map[int]bool)
+			}
+			at.links[e.Ifindex] = true
+		default:
+			continue
+		}
+		concerned = true
+	}
+	return concerned
+}
+
+// absent says whether a vif's device was not found. d.mu is held.
+func (d *Driver) absent() bool { return d.missing }
+
+// repair compares what is to be looked at with the kernel, and mends it.
+func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair)) {
+	if d.acquire(ctx) != nil {
+		return
+	}
+	before, repairs, err := d.Problems(), map[string][]string{}, error(nil)
+	func() {
+		defer d.unlock()
+		ctx, cancel := context.WithTimeout(ctx, compareEvery)
+		defer cancel()
+		if l.all || len(l.links) > 0 { // names may lead elsewhere now
+			if err = d.resolve(look{all: true}); err != nil {
+				return
+			}
+		}
+		var did []Op
+		did, _, err = d.reconcile(ctx, l, everything)
+		for _, op := range did {
+			if op.Do != DeleteClass || op.Name != "" {
+				repairs[op.Name] = append(repairs[op.Name], op.String())
+			}
+		}
+	}()
+	if err != nil {
+		d.log.Warn("the kernel cannot be compared with what is set; trying again", "error", err)
+		return
+	}
+	after := d.Problems()
+	for key, did := range repairs {
+		if after[key] == "" {
+			report(sluice.Repair{Key: key, Text: "somebody else changed it in the kernel; " + few(did), Enforced: true})
+		}
+	}
+	for key, why := range after {
+		if before[key] != why {
+			report(sluice.Repair{Key: key, Text: why})
+		}
+	}
+	for key := range before {
+		if after[key] == "" && len(repairs[key]) == 0 {
+			report(sluice.Repair{Key: key, Text: "nothing is in the way any more", Enforced: true})
+		}
+	}
+}
+
+func few(words []string) string {
+	const most = 3
+	if len(words) > most {
+		words = append(words[:most:most], fmt.Sprintf("and %d more steps", len(words)-most))
+	}
+	return strings.Join(words, ", ")
+}
+
+// observe has the classes follow what the vifs do.
+func (d *Driver) observe(ctx context.Context) {
+	d.mu.Lock()
+	idle := len(d.devices) == 0
+	d.mu.Unlock()
+	if idle {
+		return
+	}
+	counts, err := d.recent(observeEvery)
+	if err != nil {
+		d.log.Warn("the classes' counters cannot be read; their rounds stay as they are", "error", err)
+		return
+	}
+	if d.acquire(ctx) != nil {
+		return
+	}
+	for _, dir := range sluice.Directions {
+		d.activity[dir] = d.state.observe(dir, d.state.shaped(dir), d.activity[dir], counts.At, func(key string) (tc.Stats, bool) {
+			s, ok := counts.Trees[dir][counts.Shaped[dir][d.state.VIFs[key].Ifindex]]
+			return s, ok
+		})
+	}
+	d.unlock()
+	for ctx.Err() == nil {
+		if d.acquire(ctx) != nil {
+			return
+		}
+		if !d.known { // whoever reads it next does what is to do
+			d.unlock()
+			return
+		}
+		did, _, err := d.settle(ctx, maps.Clone(d.unknown), chunk)
+		d.unlock()
+		if err != nil {
+			d.log.Warn("the rounds of the classes stay as they were until the next change", "error", err)
+			return
+		}
+		if len(did) < chunk {
+			return
+		}
+	}
+}
