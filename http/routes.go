@@ -181,20 +181,9 @@ func (s *Server) setCapacity(r *http.Request, by string) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	now, err := s.Control.Link(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	to := now.Capacity
-	if in.Tx != nil {
-		to.Tx = *in.Tx
-	}
-	if in.Rx != nil {
-		to.Rx = *in.Rx
-	}
-	link, err := s.Control.SetCapacity(context.WithoutCancel(r.Context()), to)
+	link, err := s.Control.SetLink(context.WithoutCancel(r.Context()), control.LinkPatch{Tx: in.Tx, Rx: in.Rx})
 	if err == nil {
-		s.Log.Info("the link's capacity was changed", "by", by, "tx", to.Tx, "rx", to.Rx)
+		s.Log.Info("the link's capacity was changed", "by", by, "tx", link.Capacity.Tx, "rx", link.Capacity.Rx)
 	}
 	return link, err
 }
