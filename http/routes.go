@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -217,7 +218,28 @@ func (s *Server) recent(r *http.Request, _ string) (any, error) {
 }
 
 func (s *Server) doctor(r *http.Request, _ string) (any, error) {
-	return s.Doctor.Check(r.Context()), nil
+	p, _ := r.Context().Value(passKey{}).(pass)
+	age := cachedFor
+	if p.trusted() {
+		age = 0 // root has just mended something, perhaps
+	}
+	found, err := s.probes.get(r.Context(), age, s.Doctor.Check)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Clone(found)
+	for _, d := range s.doors {
+		if err := d.Problem(); err != nil {
+			all = append(all, pageClosed(d, err))
+		}
+	}
+	return all, nil
+}
+
+// pageClosed says why a door is not open.
+func pageClosed(d *Door, err error) sluice.Finding {
+	e := asError(err)
+	return sluice.Finding{Name: "page", Detail: fmt.Sprintf("%s is not open: %s; it is tried again every %s", d.URL(), e.Message, openAgain), Try: e.Try}
 }
 
 // decode reads the one JSON object a request's body must be.
