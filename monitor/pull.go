@@ -50,6 +50,7 @@ type puller struct {
 	gather   window
 	streak   int // quick answers in a row
 	failures int
+	budget   budget
 }
 
 // of returns who pulls the vif's VM, or nil.
@@ -108,7 +109,7 @@ func (p *pulling) run(ctx context.Context, name string, one *puller) {
 			return
 		}
 		took := time.Since(began)
-		wait = max(p.interval-took, p.interval/10)
+		wait = max(p.interval-took, p.interval/10, one.budget.wait(time.Now()))
 		if one.streak++; err != nil || took > quick {
 			one.streak = 0
 		}
@@ -127,16 +128,18 @@ func (p *pulling) run(ctx context.Context, name string, one *puller) {
 		one.report.Store(&r)
 		wait = min(longest, p.interval<<min(one.failures, 10))
 		wait -= time.Duration(rand.Int64N(int64(wait)/4 + 1))
+		wait = max(wait, one.budget.wait(time.Now()))
 	}
 }
 
-// pull asks until it has all there is, within one deadline.
+// pull asks until it has all there is, within one deadline and the guest's budget.
 func (one *puller) pull(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pullTime)
 	defer cancel()
 	for range pullsAtOne {
 		began := time.Now()
 		got, err := one.guest.Pull(ctx, one.after, pullLimit)
+		one.budget.spend(got, time.Now())
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -152,10 +155,23 @@ func (one *puller) pull(ctx context.Context) error {
 		}
 		if !got.More || len(got.Samples) == 0 {
 			one.caughtUp = true
+			one.note("")
 			return nil
 		}
+		if one.budget.wait(time.Now()) > 0 {
+			break
+		}
 	}
+	one.note(tooMuch)
 	return nil // the rest the next time
+}
+
+// note keeps in words what is wrong with a guest that is heard.
+func (one *puller) note(excess string) {
+	if r := *one.report.Load(); r.excess != excess {
+		r.excess = excess
+		one.report.Store(&r)
+	}
 }
 
 // take reads one answer.
