@@ -22,14 +22,16 @@ var tooMuch = fmt.Sprintf("its collector answers too much at once: what exceeds 
 
 // budget is a token bucket. It is full when its guest is new.
 type budget struct {
-	spent float64 // bytes; above budgetMost it is in debt
-	at    time.Time
+	spent    float64 // bytes; above budgetMost it is in debt
+	at       time.Time
+	exceeded bool // it was in debt, and has not gained an eighth since
 }
 
 // spend takes an answer's cost out.
 func (b *budget) spend(got sluice.Samples, now time.Time) {
 	b.refill(now)
 	b.spent += float64(max(got.Cost, sampleCost*len(got.Samples)))
+	b.exceeded = b.spent > budgetMost || b.exceeded && b.spent > budgetMost*7/8
 }
 
 // wait is how long the guest is not to be asked; 0 if it may be now.

@@ -60,7 +60,12 @@ func TestBudgetRecovers(t *testing.T) {
 	if w := b.wait(now); w < 10*time.Second || w > 20*time.Second {
 		t.Error("after 20 MB at once:", w)
 	}
-	if w := b.wait(now.Add(20 * time.Second)); w != 0 {
-		t.Error("20 s later:", w)
+	now = now.Add(17 * time.Second)
+	if b.spend(sluice.Samples{Cost: 1000}, now); b.wait(now) != 0 || !b.exceeded {
+		t.Errorf("17 s later: %s, %+v", b.wait(now), b)
+	}
+	now = now.Add(10 * time.Second)
+	if b.spend(sluice.Samples{Cost: 1000}, now); b.exceeded {
+		t.Errorf("27 s later: %+v", b)
 	}
 }

@@ -108,6 +108,7 @@ func (p *pulling) run(ctx context.Context, name string, one *puller) {
 		if ctx.Err() != nil {
 			return
 		}
+		one.judge()
 		took := time.Since(began)
 		wait = max(p.interval-took, p.interval/10, one.budget.wait(time.Now()))
 		if one.streak++; err != nil || took > quick {
@@ -155,19 +156,21 @@ func (one *puller) pull(ctx context.Context) error {
 		}
 		if !got.More || len(got.Samples) == 0 {
 			one.caughtUp = true
-			one.note("")
 			return nil
 		}
 		if one.budget.wait(time.Now()) > 0 {
-			break
+			return nil // the rest the next time
 		}
 	}
-	one.note(tooMuch)
-	return nil // the rest the next time
+	return nil
 }
 
-// note keeps in words what is wrong with a guest that is heard.
-func (one *puller) note(excess string) {
+// judge keeps in words what is wrong with a guest that is heard.
+func (one *puller) judge() {
+	excess := ""
+	if one.budget.exceeded {
+		excess = tooMuch
+	}
 	if r := *one.report.Load(); r.excess != excess {
 		r.excess = excess
 		one.report.Store(&r)
