@@ -25,4 +25,8 @@ type Samples struct {
 	Database string   `json:"database"` // names the database; another one means that IDs began anew
 	Samples  []Sample `json:"samples"`  // oldest first
 	More     bool     `json:"more,omitempty"`
+
+	// Cost is what it took to receive them, in bytes: those of the answer, those
+	// that came before it, and [guest.Client]'s share for every piece they came in.
+	Cost int `json:"-"`
 }

@@ -176,7 +176,7 @@ func TestBackOnASmallerLink(t *testing.T) {
 	h.must(ftp, 700*sluice.Mbit)
 	lower := h.must(ftp, 10*sluice.Mbit)
 	h.ask(lent(web, 10*sluice.Mbit, time.Second))
-	if _, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: 500 * sluice.Mbit, Rx: 500 * sluice.Mbit}); err != nil {
+	if _, err := h.SetLink(t.Context(), carry(sluice.Capacity{Tx: 500 * sluice.Mbit, Rx: 500 * sluice.Mbit})); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.Undo(t.Context(), lower.ID, "root"); err != nil {

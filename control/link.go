@@ -24,28 +24,34 @@ func (c *Control) Link(ctx context.Context) (sluice.Link, error) {
 	return link, nil
 }
 
-// asItIs is the reserve that there is.
-const asItIs = -1
-
-// SetCapacity changes what the link carries, live. It refuses less than was
-// promised, with the least that would do, and then changes nothing.
-func (c *Control) SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.Link, error) {
-	return c.setLink(ctx, to, asItIs)
+// LinkPatch is what a request changes of the link; nil fields stay as they are.
+type LinkPatch struct {
+	Tx, Rx  *sluice.Rate
+	Reserve *int // percent of the capacity that is never guaranteed
+	// Then is called when the kernel has the new capacity, before any other
+	// request may change it again; its error is the request's. nil: nothing follows.
+	Then func(ctx context.Context) error
 }
 
-// SetLink is SetCapacity with another reserve, in percent.
-func (c *Control) SetLink(ctx context.Context, to sluice.Capacity, reserve int) (sluice.Link, error) {
-	return c.setLink(ctx, to, reserve)
-}
-
-func (c *Control) setLink(ctx context.Context, to sluice.Capacity, reserve int) (sluice.Link, error) {
+// SetLink changes what the link carries, live. Reading what holds now and
+// writing what will is one step: of two clients that set a direction each,
+// neither loses its own. It refuses less than is guaranteed, with the least
+// that would do, and then changes nothing.
+func (c *Control) SetLink(ctx context.Context, p LinkPatch) (sluice.Link, error) {
 	if c.PutCapacity == nil {
 		return sluice.Link{}, &sluice.Error{Code: sluice.Unsupported, Message: "this host's capacity is fixed", Unchanged: "nothing was changed"}
 	}
 	c.admission.Lock()
 	defer c.admission.Unlock()
-	if reserve == asItIs {
-		reserve = int(c.reserve.Load())
+	to, reserve := c.Capacity(), int(c.reserve.Load())
+	if p.Tx != nil {
+		to.Tx = *p.Tx
+	}
+	if p.Rx != nil {
+		to.Rx = *p.Rx
+	}
+	if p.Reserve != nil {
+		reserve = *p.Reserve
 	}
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
@@ -61,6 +67,11 @@ func (c *Control) setLink(ctx context.Context, to sluice.Capacity, reserve int) 
 	select {
 	case c.resized <- struct{}{}:
 	default:
+	}
+	if p.Then != nil {
+		if err := p.Then(ctx); err != nil {
+			return sluice.Link{}, err
+		}
 	}
 	return c.Link(ctx)
 }

@@ -29,6 +29,49 @@ func (w *wire) put(_ context.Context, c sluice.Capacity) error {
 	return nil
 }
 
+// carry asks for a capacity in both directions, reserving for a reserve in percent, too.
+func carry(to sluice.Capacity) control.LinkPatch { return control.LinkPatch{Tx: &to.Tx, Rx: &to.Rx} }
+
+func reserving(to sluice.Capacity, percent int) control.LinkPatch {
+	return control.LinkPatch{Tx: &to.Tx, Rx: &to.Rx, Reserve: &percent}
+}
+
+// One client sets tx, another rx, a third the reserve, and the settings come
+// between them: nobody loses what only it sets.
+func TestSetLinkTogether(t *testing.T) {
+	w := &wire{now: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit}}
+	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity, o.PutCapacity = w.capacity, w.put })
+	var clients sync.WaitGroup
+	for _, set := range []func(n int) (control.LinkPatch, func(sluice.Link) bool){
+		func(n int) (control.LinkPatch, func(sluice.Link) bool) {
+			r := sluice.Rate(n) * sluice.Mbit
+			return control.LinkPatch{Tx: &r}, func(l sluice.Link) bool { return l.Capacity.Tx == r }
+		},
+		func(n int) (control.LinkPatch, func(sluice.Link) bool) {
+			r := sluice.Rate(n) * sluice.Mbit
+			return control.LinkPatch{Rx: &r}, func(l sluice.Link) bool { return l.Capacity.Rx == r }
+		},
+		func(n int) (control.LinkPatch, func(sluice.Link) bool) {
+			then := 0
+			return control.LinkPatch{Reserve: &n, Then: func(context.Context) error { then++; return nil }},
+				func(l sluice.Link) bool { return l.Reserve == n && then == 1 }
+		},
+	} {
+		clients.Go(func() {
+			for n := 1; n < 100; n++ {
+				patch, holds := set(n)
+				told, err := h.SetLink(t.Context(), patch)
+				now, linkErr := h.Link(t.Context())
+				if err != nil || linkErr != nil || !holds(told) || !holds(now) {
+					t.Errorf("after change %d: told %+v, %v; now %+v, %v", n, told, err, now, linkErr)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
 // The capacity changes live, never below what is promised.
 func TestSetCapacity(t *testing.T) {
 	w := &wire{now: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}
@@ -44,11 +87,11 @@ func TestSetCapacity(t *testing.T) {
 		{Tx: sluice.Gbit, Rx: 13 * sluice.Mbit}: "at least 13.333333mbit",
 		{Tx: 0, Rx: sluice.Gbit}:                "a tx capacity of 0bit carries nothing",
 	} {
-		if _, err := h.SetCapacity(t.Context(), to); err == nil || !strings.Contains(err.Error(), says) || w.capacity().Tx != sluice.Unlimited {
+		if _, err := h.SetLink(t.Context(), carry(to)); err == nil || !strings.Contains(err.Error(), says) || w.capacity().Tx != sluice.Unlimited {
 			t.Errorf("%v: %v; want %q", to, err, says)
 		}
 	}
-	link, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: 80 * sluice.Mbit, Rx: 100 * sluice.Mbit})
+	link, err := h.SetLink(t.Context(), carry(sluice.Capacity{Tx: 80 * sluice.Mbit, Rx: 100 * sluice.Mbit}))
 	if err != nil || link.Promised != (sluice.Capacity{Tx: 60 * sluice.Mbit, Rx: 10 * sluice.Mbit}) || link.Capacity != w.capacity() || link.Reserve != 25 {
 		t.Fatalf("%+v, %v", link, err)
 	}
@@ -56,7 +99,7 @@ func TestSetCapacity(t *testing.T) {
 	if _, err := h.Set(t.Context(), guarantee(web1, sluice.Mbit, 0)); sluice.CodeOf(err) != sluice.Refused {
 		t.Errorf("more than the new link has: %v", err)
 	}
-	if _, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: 90 * sluice.Mbit, Rx: 100 * sluice.Mbit}); err != nil {
+	if _, err := h.SetLink(t.Context(), carry(sluice.Capacity{Tx: 90 * sluice.Mbit, Rx: 100 * sluice.Mbit})); err != nil {
 		t.Error(err)
 	}
 	h.ask(guarantee(web1, sluice.Mbit, 0))
@@ -75,24 +118,24 @@ func TestSetLink(t *testing.T) {
 			t.Errorf("%v; want %q", err, says)
 		}
 	}
-	_, err := h.SetCapacity(t.Context(), both(10*sluice.Mbit))
+	_, err := h.SetLink(t.Context(), carry(both(10*sluice.Mbit)))
 	refused(err, "a rx capacity of 10mbit less a reserve of 25 % is less than the 70mbit promised: ftp vif 0 holds 70mbit; the link keeps tx 100mbit, rx 100mbit (try: at least 93.333333mbit")
-	_, err = h.SetCapacity(t.Context(), both(93_333_332))
+	_, err = h.SetLink(t.Context(), carry(both(93_333_332)))
 	refused(err, "at least 93.333333mbit")
-	if _, err := h.SetCapacity(t.Context(), both(93_333_333)); err != nil {
+	if _, err := h.SetLink(t.Context(), carry(both(93_333_333))); err != nil {
 		t.Error(err)
 	}
-	_, err = h.SetLink(t.Context(), both(100*sluice.Mbit), 50)
+	_, err = h.SetLink(t.Context(), reserving(both(100*sluice.Mbit), 50))
 	refused(err, "a rx capacity of 100mbit less a reserve of 50 % is less than the 70mbit promised: ftp vif 0 holds 70mbit; the link keeps tx 93.333333mbit, rx 93.333333mbit "+
 		"(try: a capacity of at least 140mbit, or a reserve of at most 30 %, or lower guarantees by 20mbit first)")
-	_, err = h.SetLink(t.Context(), both(100*sluice.Mbit), 31)
+	_, err = h.SetLink(t.Context(), reserving(both(100*sluice.Mbit), 31))
 	refused(err, "at most 30 %")
 	_, err = h.Set(t.Context(), guarantee(web, sluice.Mbit, sluice.Mbit))
 	refused(err, "less a reserve of 25 %")
-	if link, err := h.SetLink(t.Context(), both(100*sluice.Mbit), 30); err != nil || link.Reserve != 30 {
+	if link, err := h.SetLink(t.Context(), reserving(both(100*sluice.Mbit), 30)); err != nil || link.Reserve != 30 {
 		t.Errorf("%+v, %v", link, err)
 	}
-	if link, err := h.SetLink(t.Context(), both(100*sluice.Mbit), 0); err != nil || link.Reserve != 0 {
+	if link, err := h.SetLink(t.Context(), reserving(both(100*sluice.Mbit), 0)); err != nil || link.Reserve != 0 {
 		t.Errorf("%+v, %v", link, err)
 	}
 	h.ask(guarantee(web, 30*sluice.Mbit, 30*sluice.Mbit))
@@ -100,7 +143,7 @@ func TestSetLink(t *testing.T) {
 
 func TestCapacityThatIsFixed(t *testing.T) {
 	h := newHost(t, t.TempDir(), nil)
-	if _, err := h.SetCapacity(t.Context(), sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit}); sluice.CodeOf(err) != sluice.Unsupported {
+	if _, err := h.SetLink(t.Context(), carry(sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit})); sluice.CodeOf(err) != sluice.Unsupported {
 		t.Error(err)
 	}
 }

@@ -203,7 +203,8 @@ func TestNotRoot(t *testing.T) {
 	}
 }
 
-// TestPortInUse names the port, and starts nothing.
+// TestPortInUse: whoever has the page's port keeps nothing else from going on;
+// log and doctor name it, and the page opens when the port is free.
 func TestPortInUse(t *testing.T) {
 	h := newHost(t, "")
 	var l net.Listener
@@ -213,16 +214,21 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.start()
-	h.ended()
+	h.ready()
+	h.set("web", "0", "40mbit")
 	if !strings.Contains(h.log.String(), "8511") || !strings.Contains(h.log.String(), "in use") {
 		t.Errorf("it says\n%s", h.log)
 	}
-	if _, err := os.Stat(h.path("state")); err == nil {
-		t.Error("it made its state directory all the same")
+	if text, _, _ := h.try("doctor"); !strings.Contains(text, "127.0.0.1:8511") {
+		t.Errorf("the doctor says\n%s", text)
 	}
 	l.Close()
-	h.start()
-	h.ready()
+	for tries := 0; !strings.Contains(h.log.String(), "the page is open"); tries++ {
+		if tries == 100 {
+			t.Fatalf("it does not open:\n%s", h.log)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 
 	// And who is there twice is told too.
 	h.ns.Do(func() {

@@ -45,7 +45,7 @@ func NewClient(address string) (*Client, error) {
 // Pull returns at most limit samples (1 to [MaxLimit]) with IDs above after,
 // oldest first. It returns by ctx's end, and within 5 seconds. The error is
 // Unavailable when the VM cannot be reached, is too slow, or gives an answer
-// that no collector gives.
+// that no collector gives; also then Cost says what it took.
 func (c *Client) Pull(ctx context.Context, after uint64, limit int) (sluice.Samples, error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTime)
 	defer cancel()
@@ -62,7 +62,7 @@ func (c *Client) Pull(ctx context.Context, after uint64, limit int) (sluice.Samp
 	}
 	if err != nil {
 		c.link.hangUp()
-		return sluice.Samples{}, c.unavailable(ctx, err)
+		return sluice.Samples{Cost: got.Cost}, c.unavailable(ctx, err)
 	}
 	return got, nil
 }

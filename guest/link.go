@@ -26,11 +26,33 @@ type link struct {
 	timer *time.Timer
 }
 
+const (
+	// pieceCost is what a read costs beside its bytes, in bytes: two
+	// microseconds, in which a core parses so many. A VM may send an answer
+	// byte by byte.
+	pieceCost = 128
+	// maxCost is what one answer may cost: three times maxAnswer and 40,000 pieces.
+	maxCost = 8 << 20
+)
+
+var errPieces = errors.New("its answer comes in too many pieces")
+
 // wire is an open connection. What may be read from it is counted down.
 type wire struct {
 	net.Conn
 	limit io.LimitedReader
 	lines *bufio.Reader // of limit
+	cost  int           // of what was read since the last question, see [sluice.Samples]
+}
+
+// Read implements [io.Reader].
+func (w *wire) Read(b []byte) (int, error) {
+	if w.cost > maxCost {
+		return 0, errPieces
+	}
+	n, err := w.Conn.Read(b)
+	w.cost += n + pieceCost
+	return n, err
 }
 
 // take returns the connection, for the caller alone, and whether it was used before.
@@ -48,7 +70,8 @@ func (l *link) take(ctx context.Context) (w *wire, used bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	w = &wire{Conn: conn, limit: io.LimitedReader{R: conn}}
+	w = &wire{Conn: conn}
+	w.limit.R = w
 	w.lines = bufio.NewReaderSize(&w.limit, 4<<10)
 	return w, false, nil
 }
@@ -80,7 +103,9 @@ func (l *link) pull(ctx context.Context, after uint64, limit int) (sluice.Sample
 		return sluice.Samples{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { w.SetDeadline(time.Unix(1, 0)) })
+	w.cost = 0
 	got, err := l.exchange(w, after, limit)
+	got.Cost = w.cost
 	inTime := stop()
 	if inTime && err == nil {
 		l.put(w)

@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,11 +20,13 @@ const (
 	writing               // anything that changes a host
 )
 
-// pass is what is known of a connection: its door, and the peer on a Unix socket.
+// pass is what is known of a connection: its door, whose it is, and the peer on
+// a Unix socket.
 type pass struct {
-	door *Door
-	peer peer
-	err  error // why the peer is not known
+	door   *Door
+	client *client
+	peer   peer
+	err    error // why the peer is not known
 }
 
 type passKey struct{}
@@ -35,14 +38,33 @@ func atDoor(l net.Listener) context.Context {
 }
 
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
+	one := admitted(c)
+	if one == nil {
 		return ctx
 	}
 	p, _ := ctx.Value(passKey{}).(pass)
-	p.peer, p.err = peerOf(u)
+	p.client, p.peer, p.err = one.client, one.peer, one.err
 	return context.WithValue(ctx, passKey{}, p)
 }
+
+// follow is http.Server's ConnState: it tells a connection whether it waits idle.
+func follow(c net.Conn, state http.ConnState) {
+	if one := admitted(c); one != nil && (state == http.StateActive || state == http.StateIdle) {
+		one.use(state == http.StateActive)
+	}
+}
+
+// admitted is the connection as a door's listener let it in.
+func admitted(c net.Conn) *conn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	one, _ := c.(*conn)
+	return one
+}
+
+// trusted says that a client is bounded by nothing: root, on the Unix socket.
+func (p pass) trusted() bool { return p.door != nil && p.door.unix && p.err == nil && p.peer.uid == 0 }
 
 // admit decides whether a request may use a route, and returns who asks, for the journal.
 //

@@ -76,9 +76,22 @@ func (c *Client) Link(ctx context.Context) (sluice.Link, error) {
 	return call[sluice.Link](ctx, c, "GET", "/v1/capacity", nil)
 }
 
-// SetCapacity changes what the link carries.
+// SetCapacity changes what the link carries, in both directions.
 func (c *Client) SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.Link, error) {
-	return call[sluice.Link](ctx, c, "POST", "/v1/capacity", map[string]string{"tx": to.Tx.String(), "rx": to.Rx.String()})
+	return c.PatchCapacity(ctx, &to.Tx, &to.Rx)
+}
+
+// PatchCapacity changes what the link carries in a direction; nil leaves it as it is.
+func (c *Client) PatchCapacity(ctx context.Context, tx, rx *sluice.Rate) (sluice.Link, error) {
+	// As text: no limit is null in JSON, and null in a request stays as it is.
+	in := make(map[string]string)
+	if tx != nil {
+		in["tx"] = tx.String()
+	}
+	if rx != nil {
+		in["rx"] = rx.String()
+	}
+	return call[sluice.Link](ctx, c, "POST", "/v1/capacity", in)
 }
 
 // Changes returns the newest changes first, at most limit.

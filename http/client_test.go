@@ -60,6 +60,10 @@ func TestClient(t *testing.T) {
 	if link, err := c.Link(ctx); err != nil || link.Reserve != 25 || link.Capacity.Rx != sluice.Unlimited {
 		t.Errorf("Link: %+v, %v", link, err)
 	}
+	tx := sluice.Mbit
+	if link, err := c.PatchCapacity(ctx, &tx, nil); err != nil || link.Capacity.Tx != sluice.Mbit || link.Capacity.Rx != sluice.Unlimited {
+		t.Errorf("PatchCapacity: %+v, %v", link, err)
+	}
 	if link, err := c.SetCapacity(ctx, sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Mbit}); err != nil || link.Capacity.Tx != sluice.Unlimited || link.Capacity.Rx != sluice.Mbit {
 		t.Errorf("SetCapacity: %+v, %v", link, err)
 	}

@@ -23,9 +23,18 @@ const Group = "sluice"
 // A Door is one listener and what is needed to pass it.
 type Door struct {
 	net.Listener
+	late    *late // nil where it was open from the start
 	unix    bool
 	exposed bool     // reachable from other machines: TLS, and reading needs the token too
 	names   []string // what Host may say, beside the address itself
+}
+
+// Problem is why the door is not open yet, or nil.
+func (d *Door) Problem() error {
+	if d.late == nil {
+		return nil
+	}
+	return d.late.problem()
 }
 
 // URL is what to open in a browser; "" for a Unix socket.
@@ -79,7 +88,7 @@ func ListenUnix(path string) (*Door, error) {
 		l.Close()
 		return nil, cannotListen(path, err)
 	}
-	return &Door{Listener: l, unix: true}, nil
+	return &Door{Listener: bound(l), unix: true}, nil
 }
 
 // groupID is the id of [Group]; false if the machine has no such group.
@@ -92,9 +101,11 @@ func groupID() (int, bool) {
 	return gid, err == nil
 }
 
-// ListenTCP opens addr. Without a certificate and key it must be loopback.
+// ListenTCP opens addr. Without a certificate and key it must be loopback. An
+// address that another program has is no error: the door opens when it can,
+// and [Door.Problem] says why it has not yet.
 func ListenTCP(addr, certFile, keyFile string) (*Door, error) {
-	host, _, err := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not an address to listen on", addr),
 			Try: "host:port, such as 127.0.0.1:8511", Err: err}
@@ -102,15 +113,17 @@ func ListenTCP(addr, certFile, keyFile string) (*Door, error) {
 	if certFile == "" && host != "localhost" && !isLoopback(host) {
 		return nil, notLoopback(addr) // before the port is opened, however briefly
 	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, cannotListen(addr, err)
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return nil, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not an address to listen on", addr),
+			Try: "host:port, such as 127.0.0.1:8511", Err: err}
 	}
+	l := listenLate(addr, certFile == "")
 	d, err := Adopt(l, certFile, keyFile)
 	if err != nil {
 		l.Close()
 		return nil, err
 	}
+	d.late = l
 	if host != "" {
 		d.names = append(d.names, host)
 	}
@@ -125,7 +138,7 @@ func Adopt(l net.Listener, certFile, keyFile string) (*Door, error) {
 		return nil, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("the listener handed over, %s, is not TCP", l.Addr()),
 			Try: "hand over a TCP socket; the Unix socket is named by --socket"}
 	}
-	d := &Door{Listener: l, exposed: !addr.IP.IsLoopback()}
+	d := &Door{Listener: bound(l), exposed: !addr.IP.IsLoopback()}
 	if certFile == "" {
 		if d.exposed {
 			return nil, notLoopback(addr.String())
@@ -143,7 +156,7 @@ func Adopt(l net.Listener, certFile, keyFile string) (*Door, error) {
 	for _, ip := range cert.Leaf.IPAddresses {
 		d.names = append(d.names, ip.String())
 	}
-	d.Listener = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	d.Listener = tls.NewListener(d.Listener, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
 	return d, nil
 }
 
@@ -182,7 +195,7 @@ func notLoopback(addr string) error {
 }
 
 func cannotListen(where string, err error) error {
-	e := &sluice.Error{Code: sluice.Unavailable, Message: "cannot listen on " + where, Unchanged: "nothing was started", Err: err}
+	e := &sluice.Error{Code: sluice.Unavailable, Message: "cannot listen on " + where, Err: err}
 	var sys *os.SyscallError
 	if errors.As(err, &sys) {
 		e.Err = sys.Err

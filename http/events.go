@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,11 +16,10 @@ import (
 )
 
 const (
-	maxWatchers = 64               // at once; a page is one
-	backlog     = 256              // changes' steps kept for those who come back
-	heartbeat   = 15 * time.Second // a comment, so that both ends notice a dead line
-	writeTime   = 10 * time.Second // for one event to be taken
-	retryMS     = 2000             // after which a browser connects again
+	backlog   = 256              // changes' steps kept for those who come back
+	heartbeat = 15 * time.Second // a comment, so that both ends notice a dead line
+	writeTime = 10 * time.Second // for one event to be taken
+	retryMS   = 2000             // after which a browser connects again
 )
 
 // events hands the daemon's news to everyone who watches. A watcher that
@@ -27,6 +28,7 @@ const (
 type events struct {
 	control Control
 	monitor Monitor
+	lane    *lane // in which the first data set of a stream is made
 	ended   chan struct{}
 
 	mu       sync.Mutex // guards what follows; never held while writing to anyone
@@ -41,6 +43,8 @@ type event struct {
 }
 
 type watcher struct {
+	door    *Door
+	client  *client
 	dataset chan []byte   // the newest only
 	changes chan []byte   // all
 	behind  chan struct{} // closed when changes overflowed
@@ -121,13 +125,13 @@ func (e *events) next(name string, v any) event {
 }
 
 // enter adds a watcher, with the changes after the one it saw last.
-func (e *events) enter(lastSeen string) (*watcher, []byte, error) {
+func (e *events) enter(p pass, lastSeen string) (*watcher, []byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.watchers) >= maxWatchers {
-		return nil, nil, &sluice.Error{Code: sluice.Unavailable, Message: fmt.Sprintf("%d are watching already", maxWatchers), Try: "close a page, then again"}
+	if err := e.room(p); err != nil {
+		return nil, nil, err
 	}
-	w := &watcher{make(chan []byte, 1), make(chan []byte, backlog), make(chan struct{})}
+	w := &watcher{p.door, p.client, make(chan []byte, 1), make(chan []byte, backlog), make(chan struct{})}
 	e.watchers[w] = true
 	var missed bytes.Buffer
 	fmt.Fprintf(&missed, "retry: %d\n\n", retryMS)
@@ -142,6 +146,40 @@ func (e *events) enter(lastSeen string) (*watcher, []byte, error) {
 	return w, missed.Bytes(), nil
 }
 
+// room refuses one more stream than a door or a client may have. Where the
+// door has all it may, the client that has most gives way to one with fewer.
+// The caller holds mu.
+func (e *events) room(p pass) error {
+	if p.trusted() {
+		return nil
+	}
+	streams, held := 0, map[*client]int{}
+	for w := range e.watchers {
+		if w.door == p.door && !(w.door.unix && w.client.root) {
+			streams++
+			held[w.client]++
+		}
+	}
+	full := func(n int) error {
+		return &sluice.Error{Code: sluice.Unavailable, Message: fmt.Sprintf("%d are watching already", n), Try: "close a page, then again"}
+	}
+	if n := held[p.client]; n >= mostClientStreams && !p.client.root {
+		return full(n)
+	}
+	if streams < mostStreams {
+		return nil
+	}
+	largest := slices.Max(slices.Collect(maps.Values(held)))
+	for w := range e.watchers {
+		if w.door == p.door && held[w.client] == largest && largest > held[p.client]+1 {
+			close(w.behind)
+			delete(e.watchers, w)
+			return nil
+		}
+	}
+	return full(streams)
+}
+
 func (e *events) leave(w *watcher) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -150,7 +188,14 @@ func (e *events) leave(w *watcher) {
 
 // ServeHTTP streams the events until the client or the daemon goes.
 func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	me, text, err := e.enter(r.Header.Get("Last-Event-ID"))
+	p, _ := r.Context().Value(passKey{}).(pass)
+	done, err := e.lane.enter(r.Context())
+	var me *watcher
+	var text []byte
+	if err == nil {
+		me, text, err = e.enter(p, r.Header.Get("Last-Event-ID"))
+		done()
+	}
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		fail(w, err)

@@ -99,7 +99,7 @@ func TestSlowWatcher(t *testing.T) {
 	d := tcpDoor(t)
 	h := newHost()
 	serve(t, h, d)
-	for range maxWatchers {
+	for range mostStreams {
 		c, err := net.Dial("tcp", d.Addr().String())
 		if err != nil {
 			t.Fatal(err)

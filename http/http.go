@@ -32,8 +32,8 @@ type Control interface {
 	Groups(ctx context.Context) ([]sluice.GroupStatus, error)
 	// Link is what the host's link carries, and what of it is promised.
 	Link(ctx context.Context) (sluice.Link, error)
-	// SetCapacity changes what it carries; it refuses less than is promised.
-	SetCapacity(ctx context.Context, to sluice.Capacity) (sluice.Link, error)
+	// SetLink changes what it carries; it refuses less than is guaranteed.
+	SetLink(ctx context.Context, p control.LinkPatch) (sluice.Link, error)
 	// Change returns one record of the journal.
 	Change(ctx context.Context, id uint64) (sluice.Change, error)
 	// Changes returns the newest records first, at most limit.

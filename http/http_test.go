@@ -65,8 +65,15 @@ func (h *host) Link(context.Context) (sluice.Link, error) {
 	return sluice.Link{Capacity: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Unlimited}, Reserve: 25}, h.err
 }
 
-func (h *host) SetCapacity(_ context.Context, to sluice.Capacity) (sluice.Link, error) {
-	return sluice.Link{Capacity: to}, h.err
+func (h *host) SetLink(_ context.Context, p control.LinkPatch) (sluice.Link, error) {
+	link := sluice.Link{Capacity: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Unlimited}, Reserve: 25}
+	if p.Tx != nil {
+		link.Capacity.Tx = *p.Tx
+	}
+	if p.Rx != nil {
+		link.Capacity.Rx = *p.Rx
+	}
+	return link, h.err
 }
 
 func (h *host) Confirm(_ context.Context, id uint64, by string) (sluice.Change, error) {

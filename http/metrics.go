@@ -1,6 +1,8 @@
 package http
 
 import (
+	"bytes"
+	"context"
 	"math"
 	"net/http"
 	"strconv"
@@ -8,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 
 	"sluice"
 )
@@ -17,6 +19,7 @@ import (
 type meters struct {
 	http.Handler
 	monitor  Monitor
+	scrape   recent[[]byte]
 	changes  *prometheus.CounterVec
 	duration prometheus.Histogram
 
@@ -45,8 +48,30 @@ func newMeters(m Monitor) *meters {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s, s.changes, s.duration, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.Handler = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(registry, w, r) })
 	return s
+}
+
+// serve writes what was gathered a moment ago, or is now.
+func (s *meters) serve(registry prometheus.Gatherer, w http.ResponseWriter, r *http.Request) {
+	text, err := s.scrape.get(r.Context(), scrapedFor, func(context.Context) []byte { return spell(registry) })
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", string(expfmt.NewFormat(expfmt.TypeTextPlain)))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
+	_, _ = w.Write(text)
+}
+
+// spell gathers all metrics as Prometheus's text.
+func spell(from prometheus.Gatherer) []byte {
+	var text bytes.Buffer
+	families, _ := from.Gather() // what can be had, also where one collector fails
+	for _, f := range families {
+		_, _ = expfmt.MetricFamilyToText(&text, f)
+	}
+	return text.Bytes()
 }
 
 // observe counts a change when it is finished.

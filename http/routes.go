@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -181,20 +182,9 @@ func (s *Server) setCapacity(r *http.Request, by string) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
-	now, err := s.Control.Link(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	to := now.Capacity
-	if in.Tx != nil {
-		to.Tx = *in.Tx
-	}
-	if in.Rx != nil {
-		to.Rx = *in.Rx
-	}
-	link, err := s.Control.SetCapacity(context.WithoutCancel(r.Context()), to)
+	link, err := s.Control.SetLink(context.WithoutCancel(r.Context()), control.LinkPatch{Tx: in.Tx, Rx: in.Rx})
 	if err == nil {
-		s.Log.Info("the link's capacity was changed", "by", by, "tx", to.Tx, "rx", to.Rx)
+		s.Log.Info("the link's capacity was changed", "by", by, "tx", link.Capacity.Tx, "rx", link.Capacity.Rx)
 	}
 	return link, err
 }
@@ -228,7 +218,28 @@ func (s *Server) recent(r *http.Request, _ string) (any, error) {
 }
 
 func (s *Server) doctor(r *http.Request, _ string) (any, error) {
-	return s.Doctor.Check(r.Context()), nil
+	p, _ := r.Context().Value(passKey{}).(pass)
+	age := cachedFor
+	if p.trusted() {
+		age = 0 // root has just mended something, perhaps
+	}
+	found, err := s.probes.get(r.Context(), age, s.Doctor.Check)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Clone(found)
+	for _, d := range s.doors {
+		if err := d.Problem(); err != nil {
+			all = append(all, pageClosed(d, err))
+		}
+	}
+	return all, nil
+}
+
+// pageClosed says why a door is not open.
+func pageClosed(d *Door, err error) sluice.Finding {
+	e := asError(err)
+	return sluice.Finding{Name: "page", Detail: fmt.Sprintf("%s is not open: %s; it is tried again every %s", d.URL(), e.Message, openAgain), Try: e.Try}
 }
 
 // decode reads the one JSON object a request's body must be.

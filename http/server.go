@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sluice"
 )
 
 // Limits on what any client may cost.
@@ -20,8 +22,8 @@ const (
 	headerTime  = 5 * time.Second  // to send a request's header
 	requestTime = 10 * time.Second // to send all of it
 	answerTime  = 30 * time.Second // to make an answer and take it
-	idleTime    = 2 * time.Minute
-	stopTime    = 5 * time.Second // for requests under way when stopping
+	idleTime    = 30 * time.Second // for the next request of a connection
+	stopTime    = 5 * time.Second  // for requests under way when stopping
 )
 
 // Server is the API. Its fields are set before [Server.Serve] and not after.
@@ -32,6 +34,10 @@ type Server struct {
 	Page    fs.FS  // the page's files, index.html among them
 	Token   string // what writing over TCP needs; see [Token]
 	Log     *slog.Logger
+
+	doors  []*Door // set by Serve
+	lane   lane
+	probes recent[[]sluice.Finding]
 }
 
 // Serve answers at the doors until ctx ends, then lets requests under way
@@ -39,7 +45,9 @@ type Server struct {
 func (s *Server) Serve(ctx context.Context, doors ...*Door) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	s.doors = doors
 	live := newEvents(s.Control, s.Monitor)
+	live.lane = &s.lane
 	meters := newMeters(s.Monitor)
 	handler, err := s.handler(live, meters)
 	if err != nil {
@@ -49,6 +57,7 @@ func (s *Server) Serve(ctx context.Context, doors ...*Door) error {
 		Handler:           handler,
 		BaseContext:       atDoor,
 		ConnContext:       withPeer,
+		ConnState:         follow,
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       requestTime,
 		IdleTimeout:       idleTime,
@@ -60,6 +69,7 @@ func (s *Server) Serve(ctx context.Context, doors ...*Door) error {
 	failed := make(chan error, len(doors))
 	for _, d := range doors {
 		tasks.Go(func() { failed <- server.Serve(d) })
+		tasks.Go(func() { s.tell(ctx, d) })
 	}
 	select {
 	case <-ctx.Done():
@@ -76,6 +86,22 @@ func (s *Server) Serve(ctx context.Context, doors ...*Door) error {
 		return nil
 	}
 	return err
+}
+
+// tell logs where the page is, and what keeps a door from opening.
+func (s *Server) tell(ctx context.Context, d *Door) {
+	if d.unix {
+		return
+	}
+	if err := d.Problem(); err != nil {
+		s.Log.Warn("the page is not open; all else goes on, and it is tried again every "+openAgain.String(), "url", d.URL(), "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.late.opened:
+		}
+	}
+	s.Log.Info("the page is open", "url", d.URL())
 }
 
 // handler is all routes, each behind its access rule.
@@ -106,7 +132,8 @@ func (s *Server) guard(rt route, meters *meters) http.Handler {
 		}
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		answer, err := rt.answer(r, by)
+		answer, leave, err := s.answer(rt, r, by)
+		defer leave()
 		if err != nil {
 			if rt.access == writing {
 				meters.refused(err)
@@ -117,8 +144,31 @@ func (s *Server) guard(rt route, meters *meters) http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(answer)
+		_, _ = w.Write(answer)
 	})
+}
+
+// answer makes a route's answer whole, before any of it is written. What
+// others than root read is made one at a time; leave is called when it is written.
+func (s *Server) answer(rt route, r *http.Request, by string) (text []byte, leave func(), err error) {
+	leave = func() {}
+	p, _ := r.Context().Value(passKey{}).(pass)
+	if rt.access != writing && !p.trusted() {
+		if leave, err = p.client.begin(r.Context()); err != nil {
+			return nil, leave, err
+		}
+		done, err := s.lane.enter(r.Context())
+		if err != nil {
+			return nil, leave, err
+		}
+		defer done()
+	}
+	value, err := rt.answer(r, by)
+	if err != nil {
+		return nil, leave, err
+	}
+	text, err = json.Marshal(value)
+	return append(text, '\n'), leave, err
 }
 
 // secure sets what every answer carries, so that nothing of this host runs,

@@ -31,7 +31,8 @@ type Counters interface {
 // Guest is one VM's collector. Its dynamic type must be comparable, as a pointer is.
 type Guest interface {
 	// Pull returns at most limit samples with IDs above after, oldest first.
-	// It returns when ctx ends, and reads no more than a bounded answer.
+	// It returns when ctx ends, and reads no more than a bounded answer. Cost
+	// says what it took, also with an error.
 	Pull(ctx context.Context, after uint64, limit int) (sluice.Samples, error)
 }
 

@@ -50,6 +50,7 @@ type puller struct {
 	gather   window
 	streak   int // quick answers in a row
 	failures int
+	budget   budget
 }
 
 // of returns who pulls the vif's VM, or nil.
@@ -107,8 +108,9 @@ func (p *pulling) run(ctx context.Context, name string, one *puller) {
 		if ctx.Err() != nil {
 			return
 		}
+		one.judge()
 		took := time.Since(began)
-		wait = max(p.interval-took, p.interval/10)
+		wait = max(p.interval-took, p.interval/10, one.budget.wait(time.Now()))
 		if one.streak++; err != nil || took > quick {
 			one.streak = 0
 		}
@@ -127,16 +129,18 @@ func (p *pulling) run(ctx context.Context, name string, one *puller) {
 		one.report.Store(&r)
 		wait = min(longest, p.interval<<min(one.failures, 10))
 		wait -= time.Duration(rand.Int64N(int64(wait)/4 + 1))
+		wait = max(wait, one.budget.wait(time.Now()))
 	}
 }
 
-// pull asks until it has all there is, within one deadline.
+// pull asks until it has all there is, within one deadline and the guest's budget.
 func (one *puller) pull(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pullTime)
 	defer cancel()
 	for range pullsAtOne {
 		began := time.Now()
 		got, err := one.guest.Pull(ctx, one.after, pullLimit)
+		one.budget.spend(got, time.Now())
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -154,8 +158,23 @@ func (one *puller) pull(ctx context.Context) error {
 			one.caughtUp = true
 			return nil
 		}
+		if one.budget.wait(time.Now()) > 0 {
+			return nil // the rest the next time
+		}
 	}
-	return nil // the rest the next time
+	return nil
+}
+
+// judge keeps in words what is wrong with a guest that is heard.
+func (one *puller) judge() {
+	excess := ""
+	if one.budget.exceeded {
+		excess = tooMuch
+	}
+	if r := *one.report.Load(); r.excess != excess {
+		r.excess = excess
+		one.report.Store(&r)
+	}
 }
 
 // take reads one answer.

@@ -19,6 +19,7 @@ type report struct {
 	heard   time.Time // when the host got it; zero if never
 	window  *window   // the last stretch of samples that is whole
 	failure string    // of the last pull, in words
+	excess  string    // what is wrong though it is heard, in words
 }
 
 type nic struct {

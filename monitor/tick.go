@@ -123,6 +123,7 @@ func (m *Monitor) describe(s *sluice.VIFStatus, v *vif, settings map[string]slui
 		}
 		return
 	}
+	s.Problem = r.excess
 	differs := v.disagree.judge(&v.counted, r, n.mac)
 	if v.guest == nil || v.report != r || v.guest.Disagrees != differs {
 		v.report = r

@@ -101,10 +101,10 @@ func (l *link) followSettings(ctx context.Context, read func() (settings, error)
 		}
 		s, err := read()
 		if err == nil {
-			_, err = ctl.SetLink(ctx, s.capacity(l.log), s.Reserve)
-		}
-		if err == nil {
-			err = l.store.SetCapacity(ctx, nil)
+			c := s.capacity(l.log)
+			// Forgotten before anybody else can set one, which has to be kept.
+			forget := func(ctx context.Context) error { return l.store.SetCapacity(ctx, nil) }
+			_, err = ctl.SetLink(ctx, control.LinkPatch{Tx: &c.Tx, Rx: &c.Rx, Reserve: &s.Reserve, Then: forget})
 		}
 		if err != nil {
 			l.log.Error("the settings were read again, and nothing was changed", "error", err)
@@ -122,30 +122,35 @@ func capacityCommand(c *client) *cobra.Command {
 			"named by --tx and --rx. It holds over restarts, until the daemon gets a SIGHUP and reads its settings again.",
 		Example: "  sluice capacity\n  sluice capacity 10gbit\n  sluice capacity --tx 1gbit --rx 10gbit",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			daemon := c.daemon()
-			now, err := daemon.Link(cmd.Context())
-			if err != nil {
-				return err
-			}
-			to := now.Capacity
 			if len(args) == 1 {
 				if tx != "" || rx != "" {
 					return &sluice.Error{Code: sluice.Invalid, Message: "RATE is for both directions", Unchanged: "nothing was changed", Try: "either RATE, or --tx RATE --rx RATE"}
 				}
 				tx, rx = args[0], args[0]
 			}
-			for text, into := range map[*string]*sluice.Rate{&tx: &to.Tx, &rx: &to.Rx} {
-				if *text == "" {
+			// The daemon is told only what is to change: another client may be
+			// changing the other direction.
+			var to [2]*sluice.Rate
+			for i, text := range []string{tx, rx} {
+				if text == "" {
 					continue
 				}
-				if *into, err = sluice.ParseRate(*text); err != nil {
+				r, err := sluice.ParseRate(text)
+				if err != nil {
 					return err
 				}
+				to[i] = &r
 			}
+			daemon := c.daemon()
+			var now sluice.Link
+			var err error
 			if tx != "" || rx != "" {
-				if now, err = daemon.SetCapacity(cmd.Context(), to); err != nil {
-					return err
-				}
+				now, err = daemon.PatchCapacity(cmd.Context(), to[0], to[1])
+			} else {
+				now, err = daemon.Link(cmd.Context())
+			}
+			if err != nil {
+				return err
 			}
 			return c.print(cmd.OutOrStdout(), now, func(w io.Writer) {
 				fmt.Fprintln(w, "\tCAPACITY\tPROMISED\tRESERVE")

@@ -165,11 +165,6 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 			return store.Err()
 		}
 	})
-	for _, d := range doors {
-		if url := d.URL(); url != "" {
-			log.Info("the page is open", "url", url)
-		}
-	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	return group.Wait()
 }
