@@ -34,6 +34,9 @@ type Change struct {
 	TookNS   int64       `json:"took_ns"` // from the request to the answer
 	Error    string      `json:"error,omitempty"`
 	Undoes   uint64      `json:"undoes,omitempty"` // the change this one takes back
+	// Note is why the record is there, where nobody asked for a change: what was
+	// found in the kernel instead of To, and what was done about it.
+	Note string `json:"note,omitempty"`
 
 	// Until is when the change comes back by itself, by a change of its own;
 	// nil if it is to last.

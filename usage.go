@@ -47,6 +47,8 @@ type VIFStatus struct {
 	Rx       DirectionStatus `json:"rx"`
 	Guest    *GuestReport    `json:"guest,omitempty"`
 	Problem  string          `json:"problem,omitempty"` // why its collector is not heard, in words
+	// NotEnforced is why its frames do not obey what is set, in words; "" if they do.
+	NotEnforced string `json:"not_enforced,omitempty"`
 }
 
 // DataSet is all vifs of a host at one tick: the patent's one light-weight

@@ -26,17 +26,15 @@ type Inventory interface {
 	Watch(ctx context.Context) <-chan struct{}
 }
 
-// Driver makes a kernel enforce allocations, of vifs and of groups
-// ([sluice.VIF.IsGroup]). A group is applied before its members and the groups in it.
+// Driver makes a kernel enforce a whole state.
 type Driver interface {
-	// Apply makes the kernel enforce want on v and returns nil only when it
-	// has read the kernel back and found it there. On any error the kernel
-	// enforces what it did before. Applying what is already in force changes
-	// nothing. The error's code is Unsupported when this host can never do
-	// it, NotFound when the device has gone, else NotApplied.
-	Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) error
-	// Release removes all that Apply made for v. Nothing to remove is no error.
-	Release(ctx context.Context, v sluice.VIF) error
+	// Set makes the kernel enforce want, and nothing else of ours, and reads it
+	// back. It returns, by key, the vifs and groups that are not enforced as
+	// wanted; all others are. The error is that of the whole. Set may be called
+	// again with the same state, and takes the kernel back to an older one after
+	// a failure. A failure's code is Unsupported when this host can never do it,
+	// NotFound when the device has gone, else NotApplied.
+	Set(ctx context.Context, want sluice.Effective) (failed map[string]error, err error)
 }
 
 // Node is one vif in the device store.
@@ -87,6 +85,8 @@ type Store interface {
 	// until ctx ends or the store is closed, then closes the channel. After
 	// an interruption it sends all nodes again.
 	Watch(ctx context.Context) (<-chan Update, error)
+	// Note gives c its ID and journals it. It changes no node.
+	Note(ctx context.Context, c *sluice.Change) error
 	// Change returns one journal record; NotFound if there is none.
 	Change(ctx context.Context, id uint64) (sluice.Change, error)
 	// Changes returns the newest records first, at most limit.

@@ -22,7 +22,7 @@ import (
 	"sluice"
 	"sluice/control"
 	"sluice/etcd"
-	"sluice/linux"
+	"sluice/linux/htb"
 	"sluice/linux/netnstest"
 )
 
@@ -64,7 +64,7 @@ func victim(dir, point string) error {
 	if err != nil {
 		return err
 	}
-	driver, err := linux.NewHTB(log)
+	driver, err := htb.New(log, htb.Ethernet)
 	if err != nil {
 		return err
 	}

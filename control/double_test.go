@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,34 +18,59 @@ import (
 // made to do: fail, hang, or be overtaken at a chosen moment. The real one is
 // in crash_test.go.
 type kernel struct {
+	sets     atomic.Int32 // how often it was asked
 	mu       sync.Mutex
 	enforced map[string]sluice.Allocations // by device
 	calls    []string
 	before   func(ctx context.Context, v sluice.VIF, want sluice.Allocations) error // may fail, or take its time
 }
 
-func (k *kernel) Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) error {
-	k.mu.Lock()
-	k.calls = append(k.calls, "apply "+v.Device+" "+want.String())
-	before := k.before
-	k.mu.Unlock()
-	if before != nil {
-		if err := before(ctx, v, want); err != nil {
-			return err
+// Set implements [control.Driver], a vif at a time: what it does to each is
+// in calls.
+func (k *kernel) Set(ctx context.Context, want sluice.Effective) (failed map[string]error, err error) {
+	k.sets.Add(1)
+	failed = make(map[string]error)
+	devices := make(map[string]sluice.Bound)
+	for key, b := range want.VIFs {
+		devices[b.VIF.Device] = b
+		k.mu.Lock()
+		before := k.before
+		now, there := k.enforced[b.VIF.Device]
+		same := there && now == b.Want
+		if !same {
+			k.calls = append(k.calls, "apply "+b.VIF.Device+" "+b.Want.String())
 		}
+		k.mu.Unlock()
+		if same {
+			continue
+		}
+		if before != nil {
+			if err := before(ctx, b.VIF, b.Want); err != nil {
+				failed[key] = err
+				continue
+			}
+		}
+		k.mu.Lock()
+		k.enforced[b.VIF.Device] = b.Want
+		k.mu.Unlock()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.enforced[v.Device] = want
-	return nil
-}
-
-func (k *kernel) Release(_ context.Context, v sluice.VIF) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.calls = append(k.calls, "release "+v.Device)
-	delete(k.enforced, v.Device)
-	return nil
+	for name, g := range want.Groups {
+		if k.enforced["@"+name] != g {
+			k.calls = append(k.calls, "apply @"+name+" "+g.String())
+			k.enforced["@"+name] = g
+		}
+	}
+	for device := range k.enforced {
+		name, group := sluice.GroupOf(device)
+		_, wanted := want.Groups[name]
+		if _, there := devices[device]; !there && !(group && wanted) {
+			k.calls = append(k.calls, "release "+device)
+			delete(k.enforced, device)
+		}
+	}
+	return failed, nil
 }
 
 func (k *kernel) has(device string) (sluice.Allocations, bool) {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"sluice"
@@ -60,8 +61,13 @@ func (c *Control) SetLink(ctx context.Context, p LinkPatch) (sluice.Link, error)
 	if err := c.carries(ctx, nodes, to, reserve); err != nil {
 		return sluice.Link{}, err
 	}
-	if err := c.PutCapacity(ctx, to); err != nil {
-		return sluice.Link{}, err
+	old := c.Capacity()
+	err = c.layer.setCapacity(ctx, to)
+	if err == nil {
+		err = c.PutCapacity(ctx, to)
+	}
+	if err != nil {
+		return sluice.Link{}, errors.Join(err, c.layer.setCapacity(ctx, old))
 	}
 	c.reserve.Store(int64(reserve))
 	select {

@@ -12,12 +12,12 @@ const (
 	lastRetry  = time.Minute
 )
 
-// job is one thing to bring in order: the vif with a key, a device that may
-// have to be released, or the vif whose lease has ended. Exactly one is set.
+// job is one thing to bring in order: the vif or group with a key, all of
+// them, or the vif whose lease has ended. Exactly one is set.
 type job struct {
-	key    string
-	device string
-	lease  string
+	key   string
+	all   bool
+	lease string
 }
 
 // queue does jobs, each never twice at once, different ones concurrently, and
@@ -91,7 +91,7 @@ func (q *queue) more(j job, err error) bool {
 	} else {
 		pause := min(firstRetry<<min(q.failures[j], 16), lastRetry)
 		q.failures[j]++
-		q.log.Warn("not in order yet", "vif", j.key+j.lease, "device", j.device, "error", err, "again_in", pause)
+		q.log.Warn("reconcile failed, retrying", "vif", j.key+j.lease, "error", err, "again_in", pause)
 		time.AfterFunc(pause, func() { q.wake(j) })
 	}
 	if q.again[j] {

@@ -31,10 +31,11 @@ func (c *Control) Run(ctx context.Context) error {
 	changed := c.Inventory.Watch(ctx)
 	// A change at hand is finished also when the daemon is told to stop.
 	working := context.WithoutCancel(ctx)
-	queue := newQueue(c.Log, func(j job) error {
+	var queue *queue
+	queue = newQueue(c.Log, func(j job) error {
 		switch {
-		case j.device != "":
-			return c.layer.release(working, j.device)
+		case j.all:
+			return c.resync(working, queue)
 		case j.lease != "":
 			return c.expire(working, j.lease)
 		}
@@ -48,24 +49,25 @@ func (c *Control) Run(ctx context.Context) error {
 			t.Stop()
 		}
 	}()
-	// Members are applied into their groups.
+	// All that is set is told at once: the driver takes a state for the whole.
 	nodes, err := c.Store.Nodes(working)
 	if err != nil {
 		return err
 	}
-	for _, key := range groupKeys(nodes) {
-		if err := c.layer.settle(working, key); err != nil {
-			c.Log.Warn("a group is not in order yet", "group", key, "error", err)
-			queue.wake(job{key: key})
-		}
+	for key, n := range nodes {
+		c.learn(Update{Key: key, Node: n})
 	}
-	present := c.follow(queue, nil)
+	present := c.present()
+	if err := c.resync(working, queue); err != nil {
+		c.Log.Warn("reconcile failed, retrying", "error", err)
+		queue.wake(job{all: true})
+	}
 	var sweep <-chan time.Time
-	sharing := false
-	regard := func() {
+	sharing := c.sharing()
+	regard := func() { // the vifs that nobody set come into the tree, or leave it
 		if now := c.sharing(); now != sharing {
 			sharing = now
-			c.wakeUnset(queue, present)
+			queue.wake(job{all: true})
 		}
 	}
 	for {
@@ -97,41 +99,43 @@ func (c *Control) Run(ctx context.Context) error {
 			regard()
 		case <-sweep:
 			sweep = nil
-			settings := c.Settings()
-			for key := range present {
-				if _, set := settings[key]; set || sharing {
-					queue.nudge(job{key: key})
-				}
-			}
+			queue.nudge(job{all: true})
 		}
 	}
+}
+
+// resync tells the driver everything anew. Who is not enforced then is tried
+// again alone.
+func (c *Control) resync(ctx context.Context, q *queue) error {
+	failed, err := c.layer.resync(ctx)
+	for key := range failed {
+		q.nudge(job{key: key})
+	}
+	return err
+}
+
+// present are the vifs that there are, by key.
+func (c *Control) present() map[string]sluice.VIF {
+	present := make(map[string]sluice.VIF)
+	for _, v := range c.Inventory.VIFs() {
+		present[v.Key()] = v
+	}
+	return present
 }
 
 // follow compares the inventory with what was present before, and wakes what
 // is new, has moved or has gone.
 func (c *Control) follow(q *queue, before map[string]sluice.VIF) map[string]sluice.VIF {
-	present := make(map[string]sluice.VIF)
-	for _, v := range c.Inventory.VIFs() {
-		key := v.Key()
-		present[key] = v
+	present := c.present()
+	for key, v := range present {
 		if before[key].Device != v.Device {
 			q.wake(job{key: key})
 		}
 	}
-	for _, device := range c.layer.abandoned(present) {
-		q.wake(job{device: device})
+	for _, key := range c.layer.abandoned(present) {
+		q.wake(job{key: key})
 	}
 	return present
-}
-
-// wakeUnset wakes the vifs that nobody set, in whatever order.
-func (c *Control) wakeUnset(q *queue, present map[string]sluice.VIF) {
-	settings := c.Settings()
-	for key := range present {
-		if settings[key].Revision == 0 {
-			q.wake(job{key: key})
-		}
-	}
 }
 
 // sharing says whether vifs stand against each other: the link's capacity is

@@ -129,9 +129,9 @@ func TestStop(t *testing.T) {
 	}
 	h.agree(web, limited(10*sluice.Mbit))
 
-	before := len(h.kernel.called())
+	before := h.kernel.sets.Load()
 	go func() { ended <- h.Control.Run(t.Context()) }()
-	h.eventually("it runs", func() bool { return len(h.kernel.called()) > before })
+	h.eventually("it runs", func() bool { return h.kernel.sets.Load() > before })
 	h.store.Close()
 	if err := <-ended; sluice.CodeOf(err) != sluice.Unavailable || !strings.Contains(err.Error(), "the store has ended") {
 		t.Error(err)

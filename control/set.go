@@ -23,8 +23,8 @@ type Options struct {
 	// Capacity is what the host's link carries, asked at every check; nil
 	// where nobody said.
 	Capacity func() sluice.Capacity
-	// PutCapacity has the kernel share another capacity from now on, and
-	// Capacity say so; nil where that cannot be.
+	// PutCapacity keeps another capacity over restarts, and has Capacity say
+	// so, when the kernel shares it; nil where that cannot be.
 	PutCapacity func(ctx context.Context, c sluice.Capacity) error
 	// Reserve is how much of the capacity is never promised, in percent, until
 	// SetLink says another.

@@ -71,7 +71,7 @@ func TestPoorKernel(t *testing.T) {
 }
 
 // richInit is the first program of a machine whose kernel has all modules of
-// Debian's: it runs package linux's own tests.
+// Debian's: it runs the driver's own tests.
 const richInit = `#!/bin/busybox sh
 export PATH=/bin HOME=/
 /bin/busybox --install -s /bin
@@ -94,7 +94,7 @@ poweroff -f
 // TestDebianKernel runs the driver's tests under a kernel that has fq_codel.
 func TestDebianKernel(t *testing.T) {
 	cache, dir := debian(t), t.TempDir()
-	static(t, "test", "-c", "-o", filepath.Join(dir, "linux.test"), "sluice/linux")
+	static(t, "test", "-c", "-o", filepath.Join(dir, "linux.test"), "sluice/linux/htb")
 	for _, program := range []string{"tc", "ip"} {
 		with(t, dir, program)
 	}

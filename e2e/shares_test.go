@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"sync/atomic"
@@ -18,17 +19,20 @@ import (
 	"sluice"
 	"sluice/allocate"
 	"sluice/linux"
+	"sluice/linux/htb"
 	"sluice/linux/netnstest"
 )
 
 // site is a host namespace with several vifs, each of a VM that is a namespace.
 type site struct {
 	*testing.T
-	host *netnstest.NS
-	vms  []*netnstest.NS
-	vifs []sluice.VIF
-	htb  *linux.HTB
-	sent atomic.Int64 // bytes of the flood, as a device counts them
+	host     *netnstest.NS
+	vms      []*netnstest.NS
+	vifs     []sluice.VIF
+	htb      *htb.Driver
+	counters *linux.Counters
+	state    sluice.Effective
+	sent     atomic.Int64 // bytes of the flood, as a device counts them
 }
 
 func newSite(t *testing.T, n int, capacity sluice.Rate) *site {
@@ -42,23 +46,37 @@ func newSite(t *testing.T, n int, capacity sluice.Rate) *site {
 		s.vifs = append(s.vifs, sluice.VIF{VM: fmt.Sprint("vm", i), Device: device})
 	}
 	s.host.Do(func() {
-		h, err := linux.NewHTB(slog.New(slog.DiscardHandler))
-		if err == nil {
-			err = h.SetCapacity(t.Context(), sluice.Capacity{Tx: capacity, Rx: capacity})
-		}
+		h, err := htb.New(slog.New(slog.DiscardHandler), 0) // what vifs get is compared by the frames' lengths
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.htb = h
+		if s.counters, err = linux.NewCounters(h); err != nil {
+			t.Fatal(err)
+		}
 	})
-	t.Cleanup(s.htb.Close)
+	s.state = sluice.Effective{Capacity: sluice.Capacity{Tx: capacity, Rx: capacity}, Groups: map[string]sluice.Allocations{}, VIFs: map[string]sluice.Bound{}}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.htb.Run(ctx, func(r sluice.Repair) { t.Errorf("disturbed: %+v", r) })
+	}()
+	t.Cleanup(func() { stop(); <-ended; s.counters.Close(); s.htb.Close() })
 	return s
 }
 
 func (s *site) apply(v sluice.VIF, a sluice.Allocation, group string) {
 	s.Helper()
-	if err := s.htb.Apply(context.Background(), v, sluice.Allocations{Tx: a, Rx: a, Group: group}); err != nil {
-		s.Fatal(err)
+	want := sluice.Allocations{Tx: a, Rx: a, Group: group}
+	if name, ok := sluice.GroupOf(v.Key()); ok {
+		s.state.Groups[name] = want
+	} else {
+		s.state.VIFs[v.Key()] = sluice.Bound{VIF: v, Want: want}
+	}
+	e := sluice.Effective{Capacity: s.state.Capacity, Groups: maps.Clone(s.state.Groups), VIFs: maps.Clone(s.state.VIFs)}
+	if failed, err := s.htb.Set(context.Background(), e); err != nil || len(failed) > 0 {
+		s.Fatal(err, failed)
 	}
 }
 
@@ -144,7 +162,7 @@ func (s *site) flood(from *netnstest.NS, address string, rate sluice.Rate) {
 func (s *site) look(d sluice.Direction, span time.Duration) (passed []float64, flood float64) {
 	s.Helper()
 	read := func() (bytes []uint64) {
-		all, err := linux.NewCounters(s.htb).Read(context.Background())
+		all, err := s.counters.Read(context.Background())
 		if err != nil {
 			s.Fatal(err)
 		}

@@ -86,6 +86,32 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 	}
 }
 
+// Note implements [control.Store].
+func (s *Store) Note(ctx context.Context, c *sluice.Change) error {
+	c.ID = 0
+	if err := enoughSpace(s.dir, spaceToWrite); err != nil {
+		return err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	for {
+		c.ID = s.lastID.Add(1)
+		r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)).
+			Then(clientv3.OpPut(changeKey(c.ID), encode(c))).Commit()
+		if err != nil {
+			return s.unanswered(err)
+		}
+		if r.Succeeded {
+			return nil
+		}
+		last, err := s.newestID(ctx)
+		if err != nil {
+			return err
+		}
+		s.lastID.CompareAndSwap(c.ID, max(last, c.ID))
+	}
+}
+
 // Finish implements [control.Store].
 func (s *Store) Finish(ctx context.Context, c sluice.Change, seen control.Node) error {
 	if seen.State != sluice.Reconfiguring || seen.Change != c.ID {

@@ -23,7 +23,7 @@ type meters struct {
 	changes  *prometheus.CounterVec
 	duration prometheus.Histogram
 
-	usage, demand, limit, guarantee, problem *prometheus.Desc
+	usage, demand, limit, guarantee, problem, enforced *prometheus.Desc
 }
 
 func newMeters(m Monitor) *meters {
@@ -45,6 +45,7 @@ func newMeters(m Monitor) *meters {
 		problem: prometheus.NewDesc("sluice_collector_problem", "1 while the collector inside the VM is not heard as it should be.",
 			[]string{"vm", "vif"}, nil),
 	}
+	s.enforced = prometheus.NewDesc("sluice_vif_enforced", "0 while its frames do not obey what is set; sluice list says why.", []string{"vm", "vif"}, nil)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s, s.changes, s.duration, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -92,7 +93,7 @@ func (s *meters) refused(err error) {
 
 // Describe and Collect make the newest data set metrics, at each scrape.
 func (s *meters) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.usage, s.demand, s.limit, s.guarantee, s.problem} {
+	for _, d := range []*prometheus.Desc{s.usage, s.demand, s.limit, s.guarantee, s.problem, s.enforced} {
 		to <- d
 	}
 }
@@ -119,6 +120,11 @@ func (s *meters) Collect(to chan<- prometheus.Metric) {
 			broken = 1
 		}
 		gauge(s.problem, broken, v.VM, index)
+		enforced := 1.
+		if v.NotEnforced != "" {
+			enforced = 0
+		}
+		gauge(s.enforced, enforced, v.VM, index)
 	}
 }
 

@@ -3,7 +3,6 @@ package linux
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -11,10 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"sluice"
+	"sluice/linux/tc"
 )
 
 // Sources say which devices are vifs, and whose.
@@ -34,9 +31,8 @@ type Sources struct {
 // for concurrent use.
 type Inventory struct {
 	sources Sources
-	links   *netlink.Handle
-	updates chan netlink.LinkUpdate
-	over    chan struct{}
+	conn    *tc.Conn
+	events  *tc.Events
 	log     *slog.Logger
 
 	mu       sync.Mutex
@@ -53,38 +49,46 @@ const (
 // NewInventory looks at the devices of the calling thread's network
 // namespace. The error is NotFound if the bridge is not there.
 func NewInventory(s Sources, log *slog.Logger) (*Inventory, error) {
-	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	i := &Inventory{sources: s, log: log, watchers: make(map[chan struct{}]struct{})}
+	var err error
+	if i.conn, err = tc.Dial(); err == nil {
+		if i.events, err = tc.Subscribe(); err != nil {
+			i.conn.Close()
+		}
+	}
 	if err != nil {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's network devices cannot be reached", Err: err}
 	}
-	i := &Inventory{sources: s, links: links, log: log, watchers: make(map[chan struct{}]struct{})}
 	if err := i.list(); err != nil {
-		links.Close()
-		return nil, err
-	}
-	if err := i.subscribe(); err != nil {
-		links.Close()
+		i.conn.Close()
+		i.events.Close()
 		return nil, err
 	}
 	return i, nil
 }
 
-func (i *Inventory) subscribe() error {
-	i.updates, i.over = make(chan netlink.LinkUpdate, 256), make(chan struct{})
-	err := netlink.LinkSubscribeWithOptions(i.updates, i.over, netlink.LinkSubscribeOptions{
-		ErrorCallback: func(err error) { i.log.Debug("device events", "error", err) }, ReceiveBufferSize: 1 << 20,
-	})
-	if err != nil {
-		return &sluice.Error{Code: sluice.Unavailable, Message: "the kernel does not tell of its devices", Err: err}
-	}
-	return nil
-}
-
 // Run follows the devices until ctx ends.
 func (i *Inventory) Run(ctx context.Context) error {
-	defer i.links.Close()
-	defer close(i.over)
-	updates := i.updates
+	defer i.conn.Close()
+	updates := make(chan bool)
+	go func() {
+		defer close(updates)
+		for {
+			events, err := i.events.Receive()
+			if err != nil {
+				return
+			}
+			if !slices.ContainsFunc(events, func(e tc.Event) bool { return e.Link || e.Ifindex == 0 }) {
+				continue
+			}
+			select {
+			case updates <- true:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	defer i.events.Close()
 	regular := time.NewTicker(relist)
 	defer regular.Stop()
 	var soon <-chan time.Time
@@ -135,13 +139,13 @@ func (i *Inventory) Watch(ctx context.Context) <-chan struct{} {
 
 // list reads the devices anew and tells who watches if something changed.
 func (i *Inventory) list() error {
-	links, err := i.links.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	links, err := i.conn.Links()
+	if err != nil {
 		return &sluice.Error{Code: sluice.Unavailable, Message: "the devices cannot be listed", Err: err}
 	}
 	master := 0
 	if i.sources.Bridge != "" {
-		at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == i.sources.Bridge })
+		at := slices.IndexFunc(links, func(l tc.Link) bool { return l.Name == i.sources.Bridge })
 		if at < 0 {
 			if i.vifs != nil {
 				i.log.Warn("the bridge has gone", "bridge", i.sources.Bridge)
@@ -149,7 +153,7 @@ func (i *Inventory) list() error {
 				return &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no bridge %s", i.sources.Bridge), Try: "ip link show type bridge"}
 			}
 		} else {
-			master = links[at].Attrs().Index
+			master = links[at].Index
 		}
 	}
 	named := make(map[string]sluice.VIF)
@@ -158,14 +162,13 @@ func (i *Inventory) list() error {
 	}
 	vifs, index := []sluice.VIF{}, make(map[string]int)
 	for _, l := range links {
-		a := l.Attrs()
-		v, ok := named[a.Name]
+		v, ok := named[l.Name]
 		if !ok && i.isVIF(l, master) {
-			v, ok = sluice.VIF{VM: a.Name, Device: a.Name}, true
+			v, ok = sluice.VIF{VM: l.Name, Device: l.Name}, true
 		}
 		if ok {
 			vifs = append(vifs, v)
-			index[a.Name] = a.Index
+			index[l.Name] = l.Index
 		}
 	}
 	slices.SortFunc(vifs, func(a, b sluice.VIF) int {
@@ -192,19 +195,19 @@ func (i *Inventory) list() error {
 
 // isVIF says whether a device that nobody named is a vif. An uplink that is a
 // port of the bridge too is a physical device or a bond, or was named.
-func (i *Inventory) isVIF(l netlink.Link, master int) bool {
-	if l.Attrs().Name == i.sources.Uplink {
+func (i *Inventory) isVIF(l tc.Link, master int) bool {
+	if l.Name == i.sources.Uplink {
 		return false
 	}
-	if i.sources.Bridge != "" && (master == 0 || l.Attrs().MasterIndex != master) {
+	if i.sources.Bridge != "" && (master == 0 || l.Master != master) {
 		return false
 	}
-	switch l := l.(type) {
-	case *netlink.Tuntap:
-		return l.Mode == netlink.TUNTAP_MODE_TAP
-	case *netlink.Macvtap, *netlink.Veth:
+	switch l.Kind {
+	case "tun":
+		return l.TunTap
+	case "macvtap", "veth":
 		return true
 	}
 	// Xen's back-ends are plain devices of their driver.
-	return strings.HasPrefix(l.Attrs().Name, "vif") && l.Type() == "device"
+	return strings.HasPrefix(l.Name, "vif") && l.Kind == ""
 }

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice"
+	"sluice/linux/htb"
 )
 
 // Probe tries what shaping needs in a network namespace of its own, which
@@ -44,31 +46,21 @@ func attempt(ctx context.Context) []sluice.Finding {
 		return []sluice.Finding{{Name: "namespace", Detail: err.Error(), Try: "run as root, outside an unprivileged container"}}
 	}
 	defer ns.Close()
-	h, err := NewHTB(slog.New(slog.DiscardHandler))
+	d, err := htb.New(slog.New(slog.DiscardHandler), htb.Ethernet)
 	if err != nil {
 		return []sluice.Finding{{Name: "netlink", Detail: err.Error()}}
 	}
-	defer h.Close()
-	v := sluice.VIF{VM: "probe", Device: "lo"} // the one device that every namespace has
-	try := func(name, can, need string, err error) sluice.Finding {
-		if err != nil {
-			return sluice.Finding{Name: name, Detail: err.Error(), Try: need}
-		}
-		return sluice.Finding{Name: name, OK: true, Detail: can}
-	}
-	found := []sluice.Finding{}
-	for _, d := range sluice.Directions {
-		_, err := h.plant(ctx, d)
-		found = append(found, try("ifb and htb, "+string(d), "the kernel has both", "a kernel with CONFIG_IFB and CONFIG_NET_SCH_HTB (Debian: linux-image-amd64)", err))
-	}
+	defer d.Close()
 	limit := sluice.Allocation{Limit: 40_000_000_000, Weight: sluice.DefaultWeight}
-	err = h.Apply(ctx, v, sluice.Allocations{Tx: limit, Rx: limit})
-	found = append(found, try("shaping", "a limit was set on a device and read back, above 34.36 Gbit/s too",
-		"a kernel with CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED and CONFIG_NET_SCH_INGRESS", err))
-	if err != nil {
-		return found
+	v := sluice.VIF{VM: "probe", Device: "lo"} // the one device that every namespace has
+	failed, err := d.Set(ctx, sluice.Effective{Capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited},
+		VIFs: map[string]sluice.Bound{v.Key(): {VIF: v, Want: sluice.Allocations{Tx: limit, Rx: limit}}}})
+	if err = errors.Join(err, failed[v.Key()]); err != nil {
+		return []sluice.Finding{{Name: "htb", Detail: err.Error(),
+			Try: "a kernel with CONFIG_IFB, CONFIG_NET_SCH_HTB, CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED and CONFIG_NET_SCH_INGRESS (Debian: linux-image-amd64)"}}
 	}
-	return append(found, queues(h.plain))
+	return []sluice.Finding{{Name: "htb", OK: true, Detail: "a limit was set on a device through an ifb and read back, above 34.36 Gbit/s too"},
+		queues(d.Plain())}
 }
 
 // queues says what waits in which kind of queue. Either will do.
@@ -76,7 +68,7 @@ func queues(plain bool) sluice.Finding {
 	f := sluice.Finding{Name: "queues", OK: true, Detail: "fq_codel: what is small or slow in a VM does not wait behind what the same VM sends in bulk"}
 	if plain {
 		f.Detail = "bfifo, for the kernel has no fq_codel: what a VM sends in bulk at its limit delays all else of that VM, " +
-			"by 15 ms, at 10 Mbit/s by 100, at 1 Mbit/s by 200; other VMs not"
+			"by 15 ms, at 10 Mbit/s by 100, at 1 Mbit/s by a second; other VMs not"
 		f.Try = "a kernel with CONFIG_NET_SCH_FQ_CODEL (Debian: linux-image-amd64), if that matters"
 	}
 	return f

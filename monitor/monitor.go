@@ -43,6 +43,8 @@ type Config struct {
 	Inventory Inventory
 	Counters  Counters
 	Settings  func() map[string]sluice.Setting // by [sluice.VIF.Key]; nil: nothing is set
+	// Enforced returns why vifs are not enforced as was set, by key; nil: nobody says.
+	Enforced func() map[string]string
 	// Guests returns the collectors by VM name or UUID; nil: there are none.
 	// It is asked at every tick and must return the same Guest for the same
 	// collector: another value starts its pulling anew.
@@ -75,6 +77,9 @@ func New(c Config) (*Monitor, error) {
 	}
 	if c.Settings == nil {
 		c.Settings = func() map[string]sluice.Setting { return nil }
+	}
+	if c.Enforced == nil {
+		c.Enforced = func() map[string]string { return nil }
 	}
 	if c.Guests == nil {
 		c.Guests = func() map[string]Guest { return nil }

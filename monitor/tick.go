@@ -28,7 +28,7 @@ type vif struct {
 // tick makes one data set.
 func (m *Monitor) tick(ctx context.Context) {
 	m.locate()
-	settings := m.Settings()
+	settings, obstacles := m.Settings(), m.Enforced()
 	before := time.Now()
 	readCtx, cancel := context.WithTimeout(ctx, readTime)
 	counters, err := m.Counters.Read(readCtx)
@@ -62,6 +62,7 @@ func (m *Monitor) tick(ctx context.Context) {
 		if problem != "" {
 			d.VIFs[i].Problem = problem
 		}
+		d.VIFs[i].NotEnforced = obstacles[v.key]
 	}
 	m.past.add(at, m.vifs)
 	m.newest.Store(&d)

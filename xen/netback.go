@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"sluice"
 	"sluice/xen/xenstore"
@@ -24,11 +28,10 @@ const (
 	headroom = 1.25
 )
 
-// Shaper makes Linux enforce allocations on a device, exactly and in both
-// directions; see control.Driver, whose methods these are.
+// Shaper makes Linux enforce a whole state, exactly and in both directions;
+// see control.Driver, whose method this is.
 type Shaper interface {
-	Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) error
-	Release(ctx context.Context, v sluice.VIF) error
+	Set(ctx context.Context, want sluice.Effective) (failed map[string]error, err error)
 }
 
 // Netback is the driver for Xen's vifs. What a guest sends is held back in the
@@ -43,74 +46,158 @@ type Netback struct {
 	Store     *xenstore.Client
 	Inventory *Inventory
 	Shaper    Shaper // nil: netback's credit alone, tx only
+
+	mu    sync.Mutex
+	walls map[string]wall // what stands, by the vif's key; nil before the first Set
 }
 
-// Apply implements control.Driver.
-func (n *Netback) Apply(ctx context.Context, v sluice.VIF, want sluice.Allocations) error {
-	if v.IsGroup() && n.Shaper != nil {
-		return n.Shaper.Apply(ctx, v, want) // a group has no ring to hold back
+// wall is the outer limit of one vif.
+type wall struct {
+	bound  sluice.Bound
+	at     Interface
+	before string // what rate said before this wall
+}
+
+// atOnce is how many vifs' walls are moved at once: each waits for netback.
+const atOnce = 16
+
+// Set implements control.Driver: first the walls, then what is exact inside
+// them, then what is let go becomes as xl made it.
+func (n *Netback) Set(ctx context.Context, want sluice.Effective) (failed map[string]error, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	moved, failed := n.moveWalls(ctx, want)
+	inside := want
+	inside.VIFs = maps.Clone(want.VIFs)
+	for key := range failed { // it stays as it was
+		if old, ok := n.walls[key]; ok {
+			inside.VIFs[key] = old.bound
+		} else {
+			delete(inside.VIFs, key)
+		}
 	}
-	at, ok := n.Inventory.find(v.Key())
+	if n.Shaper != nil {
+		more, err := n.Shaper.Set(ctx, inside)
+		if err != nil {
+			for _, w := range moved {
+				err = errors.Join(err, n.put(context.WithoutCancel(ctx), w.at, w.before))
+			}
+			return nil, err
+		}
+		for key, err := range more {
+			failed[key] = errors.Join(failed[key], err)
+			if w, ok := moved[key]; ok {
+				failed[key] = errors.Join(failed[key], n.put(context.WithoutCancel(ctx), w.at, w.before))
+				delete(moved, key)
+			}
+		}
+	}
+	first := n.walls == nil
+	if first {
+		n.walls = make(map[string]wall)
+	}
+	maps.Copy(n.walls, moved)
+	for _, at := range n.Inventory.Interfaces() {
+		key := at.Key()
+		_, stands := n.walls[key]
+		if _, wanted := want.VIFs[key]; wanted || !stands && !first {
+			continue
+		}
+		if err := n.release(ctx, at); err != nil && sluice.CodeOf(err) != sluice.NotFound {
+			failed[key] = err
+		}
+	}
+	for key := range n.walls {
+		if _, wanted := want.VIFs[key]; !wanted && failed[key] == nil {
+			delete(n.walls, key)
+		}
+	}
+	return failed, nil
+}
+
+// moveWalls has netback hold back what has changed, or, where nothing has, sees
+// to it that all is as it should be. It returns what it did, and where it failed.
+func (n *Netback) moveWalls(ctx context.Context, want sluice.Effective) (moved map[string]wall, failed map[string]error) {
+	todo := make(map[string]sluice.Bound)
+	for key, b := range want.VIFs {
+		if w, stands := n.walls[key]; !stands || w.bound != b {
+			todo[key] = b
+		}
+	}
+	if len(todo) == 0 {
+		todo = want.VIFs
+	}
+	moved, failed = make(map[string]wall), make(map[string]error)
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for key, b := range todo {
+		group.Go(func() error {
+			w, err := n.move(ctx, key, b)
+			mu.Lock()
+			defer mu.Unlock()
+			if moved[key] = w; err != nil {
+				delete(moved, key)
+				failed[key] = err
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if n.Shaper == nil {
+		for name := range want.Groups {
+			failed[sluice.GroupVIF(name).Key()] = unshaped(sluice.GroupVIF(name))
+		}
+	}
+	return moved, failed
+}
+
+func unshaped(v sluice.VIF) error {
+	return &sluice.Error{Code: sluice.Unsupported, Message: fmt.Sprintf("netback alone can only limit what %s sends", v),
+		Try: "load the kernel modules sch_htb and ifb"}
+}
+
+// move moves one vif's wall.
+func (n *Netback) move(ctx context.Context, key string, b sluice.Bound) (wall, error) {
+	at, ok := n.Inventory.find(key)
 	if !ok {
-		return gone(v)
+		return wall{}, gone(b.VIF)
 	}
-	if n.Shaper == nil && (want.Rx != sluice.Unshaped || want.Tx != (sluice.Allocation{Limit: want.Tx.Limit, Weight: sluice.DefaultWeight})) {
-		return &sluice.Error{Code: sluice.Unsupported, Message: fmt.Sprintf("netback alone can only limit what %s sends", v),
-			Try: "load the kernel modules sch_htb and ifb"}
+	tx := b.Want.Tx
+	if n.Shaper == nil && (b.Want.Rx != sluice.Unshaped || tx != (sluice.Allocation{Limit: tx.Limit, Weight: sluice.DefaultWeight})) {
+		return wall{}, unshaped(b.VIF)
 	}
 	before, err := n.rate(ctx, at)
 	if err != nil {
-		return err
+		return wall{}, err
 	}
 	if err := n.keep(ctx, at, before); err != nil {
-		return err
+		return wall{}, err
 	}
 	queues, err := queues(at)
 	if err != nil {
-		return err
+		return wall{}, err
 	}
-	credit := n.credit(want.Tx.Limit, queues)
-	err = n.set(ctx, at, credit)
-	if err == nil && n.Shaper != nil {
-		err = n.Shaper.Apply(ctx, v, want)
+	if err := n.set(ctx, at, n.credit(tx.Limit, queues)); err != nil {
+		return wall{}, errors.Join(err, n.put(context.WithoutCancel(ctx), at, before))
 	}
-	if err == nil {
-		return nil
-	}
-	back := context.WithoutCancel(ctx)
-	if restored := n.put(back, at, before); restored != nil {
-		return errors.Join(err, restored)
-	}
-	return err
+	return wall{b, at, before}, nil
 }
 
-// Release implements control.Driver: the vif is as xl made it.
-func (n *Netback) Release(ctx context.Context, v sluice.VIF) error {
-	if n.Shaper != nil {
-		if err := n.Shaper.Release(ctx, v); err != nil {
-			return err
-		}
+// release makes a vif as xl made it.
+func (n *Netback) release(ctx context.Context, at Interface) error {
+	created, err := n.Store.ReadString(ctx, at.Backend+"/sluice/created-rate")
+	if errors.Is(err, xenstore.ErrNotFound) {
+		return nil // never set
 	}
-	for _, at := range n.Inventory.Interfaces() {
-		if at.Key() != v.Key() || at.Device != v.Device {
-			continue
-		}
-		created, err := n.Store.ReadString(ctx, at.Backend+"/sluice/created-rate")
-		if errors.Is(err, xenstore.ErrNotFound) {
-			return nil // never set
-		}
-		if err != nil {
-			return unanswered(err)
-		}
-		if err := n.put(ctx, at, created); err != nil {
-			if sluice.CodeOf(err) == sluice.NotFound {
-				continue // it is just going, and its limit with it
-			}
-			return err
-		}
-		if err := n.Store.Remove(ctx, at.Backend+"/sluice/created-rate"); err != nil {
-			return unanswered(err)
-		}
+	if err != nil {
+		return unanswered(err)
+	}
+	if err := n.put(ctx, at, created); err != nil {
+		return err
+	}
+	if err := n.Store.Remove(ctx, at.Backend+"/sluice/created-rate"); err != nil {
+		return unanswered(err)
 	}
 	return nil
 }

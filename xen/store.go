@@ -235,6 +235,9 @@ func (s *Store) Keep(ctx context.Context, c sluice.Change, seen control.Node) er
 	return s.Journal.Keep(ctx, c, seen)
 }
 
+// Note implements [control.Store].
+func (s *Store) Note(ctx context.Context, c *sluice.Change) error { return s.Journal.Note(ctx, c) }
+
 // Change implements [control.Store].
 func (s *Store) Change(ctx context.Context, id uint64) (sluice.Change, error) {
 	return s.Journal.Change(ctx, id)

@@ -30,18 +30,14 @@ type kernel struct {
 	want map[string]sluice.Allocations
 }
 
-func (k *kernel) Apply(_ context.Context, v sluice.VIF, want sluice.Allocations) error {
+func (k *kernel) Set(_ context.Context, want sluice.Effective) (map[string]error, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.want[v.Device] = want
-	return nil
-}
-
-func (k *kernel) Release(_ context.Context, v sluice.VIF) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.want, v.Device)
-	return nil
+	clear(k.want)
+	for _, b := range want.VIFs {
+		k.want[b.VIF.Device] = b.Want
+	}
+	return nil, nil
 }
 
 func (k *kernel) get(device string) sluice.Allocations {

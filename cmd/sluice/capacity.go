@@ -20,7 +20,6 @@ import (
 
 // link is what the host's link carries, as long as the daemon runs.
 type link struct {
-	htb   *linux.HTB
 	store *etcd.Store
 	log   *slog.Logger
 
@@ -30,8 +29,8 @@ type link struct {
 
 // newLink takes what was said while the daemon ran last, else what the
 // settings say, else the speed of the uplink.
-func newLink(ctx context.Context, s settings, htb *linux.HTB, store *etcd.Store, log *slog.Logger) (*link, error) {
-	l := &link{htb: htb, store: store, log: log}
+func newLink(ctx context.Context, s settings, store *etcd.Store, log *slog.Logger) (*link, error) {
+	l := &link{store: store, log: log}
 	c, said, err := store.Capacity(ctx)
 	if err != nil {
 		return nil, err
@@ -42,7 +41,7 @@ func newLink(ctx context.Context, s settings, htb *linux.HTB, store *etcd.Store,
 		c = s.capacity(log)
 	}
 	l.now = c
-	return l, htb.SetCapacity(ctx, c)
+	return l, nil
 }
 
 // capacity is what the settings say, and of a direction that they say nothing
@@ -73,15 +72,11 @@ func (l *link) capacity() sluice.Capacity {
 	return l.now
 }
 
-// put has the kernel share another capacity, and keeps it over restarts.
+// put keeps another capacity over restarts.
 func (l *link) put(ctx context.Context, c sluice.Capacity) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.htb.SetCapacity(ctx, c); err != nil {
-		return err
-	}
 	if err := l.store.SetCapacity(ctx, &c); err != nil {
-		_ = l.htb.SetCapacity(ctx, l.now)
 		return err
 	}
 	l.now = c

@@ -88,9 +88,17 @@ func (c *client) printVIFs(w io.Writer, vifs []sluice.VIFStatus) error {
 			if grouped {
 				fmt.Fprintf(w, "%s\t", v.Group)
 			}
-			fmt.Fprintln(w, v.Problem)
+			fmt.Fprintln(w, remarks(v))
 		}
 	})
+}
+
+// remarks are what needs a look, the worst first.
+func remarks(v sluice.VIFStatus) string {
+	if v.NotEnforced == "" || v.Problem == "" {
+		return v.NotEnforced + v.Problem
+	}
+	return v.NotEnforced + "; " + v.Problem
 }
 
 // short is a measured rate in three digits or so.

@@ -23,6 +23,7 @@ import (
 	"sluice/guest"
 	"sluice/http"
 	"sluice/linux"
+	"sluice/linux/htb"
 	"sluice/monitor"
 	"sluice/web"
 	"sluice/xen"
@@ -103,12 +104,17 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 		return err
 	}
 	defer store.Close()
-	htb, err := linux.NewHTB(log)
+	driver, err := htb.New(log, s.Overhead)
 	if err != nil {
 		return err
 	}
-	defer htb.Close()
-	link, err := newLink(ctx, s, htb, store, log)
+	defer driver.Close()
+	counters, err := linux.NewCounters(driver)
+	if err != nil {
+		return err
+	}
+	defer counters.Close()
+	link, err := newLink(ctx, s, store, log)
 	if err != nil {
 		return err
 	}
@@ -118,7 +124,7 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 		return err
 	}
 	guests := func() map[string]monitor.Guest { return configured }
-	options := control.Options{Driver: htb, Store: store, Log: log, Capacity: link.capacity, PutCapacity: link.put,
+	options := control.Options{Driver: driver, Store: store, Log: log, Capacity: link.capacity, PutCapacity: link.put,
 		Reserve: s.Reserve, Fault: fault}
 	if xen.ControlDomain() {
 		xs, err := xenstore.Dial(ctx, "")
@@ -132,7 +138,7 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 		}
 		options.Inventory = inventory
 		options.Store = &xen.Store{Journal: store, Xenstore: xs, Inventory: inventory, Log: log, Fault: fault}
-		options.Driver = &xen.Netback{Store: xs, Inventory: inventory, Shaper: htb}
+		options.Driver = &xen.Netback{Store: xs, Inventory: inventory, Shaper: driver}
 		found := &xen.Collectors{Store: xs, Inventory: inventory}
 		group.Go(func() error { found.Run(ctx); return nil })
 		guests = func() map[string]monitor.Guest { return withXen(configured, found.All()) }
@@ -148,12 +154,13 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	options.Demand = func() map[string]sluice.Capacity { return demand(watch.DataSet()) }
 	ctl := control.New(options)
 	watch, err = monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: link.capacity, Inventory: options.Inventory,
-		Counters: linux.NewCounters(htb), Settings: settled(ctl), Guests: guests, Log: log})
+		Counters: counters, Enforced: driver.Problems, Settings: settled(ctl), Guests: guests, Log: log})
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Control: ctl, Monitor: current{watch, ctl}, Doctor: prober{}, Page: web.Files(), Token: token, Log: log}
+	server := &http.Server{Control: ctl, Monitor: current{watch, ctl}, Doctor: prober{driver}, Page: web.Files(), Token: token, Log: log}
 	group.Go(func() error { return ctl.Run(ctx) })
+	group.Go(func() error { return driver.Run(ctx, func(r sluice.Repair) { ctl.Repaired(ctx, r) }) })
 	group.Go(func() error { watch.Run(ctx); return nil })
 	group.Go(func() error { link.followSettings(ctx, read, ctl); return nil })
 	group.Go(func() error { return server.Serve(ctx, doors...) })
@@ -287,10 +294,21 @@ func (c current) DataSet() sluice.DataSet {
 	return d
 }
 
-type prober struct{}
+// prober says what the host can do, and what is not as it was set.
+type prober struct{ driver *htb.Driver }
 
 // Check implements [http.Doctor].
-func (prober) Check(ctx context.Context) []sluice.Finding { return linux.Probe(ctx) }
+func (p prober) Check(ctx context.Context) []sluice.Finding {
+	found := linux.Probe(ctx)
+	problems := p.driver.Problems()
+	for _, key := range slices.Sorted(maps.Keys(problems)) {
+		found = append(found, sluice.Finding{Name: "enforced", Detail: key + ": " + problems[key]})
+	}
+	if len(problems) == 0 {
+		found = append(found, sluice.Finding{Name: "enforced", OK: true, Detail: "everything that is set, as of the last look at the kernel"})
+	}
+	return found
+}
 
 // findings are the daemon's, or this program's own where there is none.
 func findings(ctx context.Context, c *client) []sluice.Finding {
@@ -311,7 +329,7 @@ func clean(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return &sluice.Error{Code: sluice.Refused, Message: "cleaning up needs root", Unchanged: "nothing was removed", Try: "run it as root"}
 	}
-	if err := linux.CleanUp(ctx); err != nil {
+	if err := htb.CleanUp(ctx); err != nil {
 		return err
 	}
 	fmt.Println("nothing of Sluice's is left in the kernel; settings and journal are kept in the state directory")

@@ -9,6 +9,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"sluice"
+	"sluice/linux/htb"
 )
 
 // defaultReserve is what of the link is never promised, in percent: for what
@@ -21,6 +22,7 @@ type settings struct {
 	Uplink   string   `toml:"uplink"`
 	Capacity capacity `toml:"capacity"`
 	Reserve  int      `toml:"reserve"`
+	Overhead int      `toml:"overhead"` // bytes that a frame takes on the link beyond its length
 	Listen   string   `toml:"listen"`
 	StateDir string   `toml:"state_dir"`
 	Interval duration `toml:"interval"`
@@ -84,10 +86,13 @@ func (c *capacity) UnmarshalTOML(v any) error {
 	return nil
 }
 
+// mostOverhead is more than any medium or tunnel adds to a frame, in bytes.
+const mostOverhead = 256
+
 // readSettings reads a file whole, or refuses it whole. A file that is not
 // there is an error only where it was asked for.
 func readSettings(path string, asked bool) (settings, error) {
-	s := settings{Capacity: capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}, Reserve: defaultReserve, Listen: "127.0.0.1:8511",
+	s := settings{Capacity: capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}, Reserve: defaultReserve, Overhead: htb.Ethernet, Listen: "127.0.0.1:8511",
 		StateDir: "/var/lib/sluice", Interval: duration(time.Second)}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !asked {
@@ -109,6 +114,9 @@ func readSettings(path string, asked bool) (settings, error) {
 	}
 	if s.Reserve < 0 || s.Reserve > 99 {
 		return s, wrong(fmt.Errorf("reserve is %d: percent of the link, 0 to 99", s.Reserve))
+	}
+	if s.Overhead < 0 || s.Overhead > mostOverhead {
+		return s, wrong(fmt.Errorf("overhead is %d: bytes a frame, 0 to %d", s.Overhead, mostOverhead))
 	}
 	devices := map[string]string{}
 	for _, v := range s.VMs {
