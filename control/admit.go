@@ -51,8 +51,13 @@ func (c *Control) admit(ctx context.Context, nodes map[string]Node, vif sluice.V
 			had = max(had, seen.Lease.Back.Get(d).Guarantee)
 		}
 		budget := c.budget(d, within, nodes)
-		if asked <= had || budget == sluice.Unlimited {
+		if asked <= had {
 			continue
+		}
+		if budget == sluice.Unlimited {
+			return &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
+				Message: fmt.Sprintf("%s guarantee %s for %s cannot be held: nobody said what the link carries", d, asked, vif),
+				Try:     "sluice capacity RATE first, or capacity = \"RATE\" in the settings file"}
 		}
 		promises, err := c.promises(ctx, d, nodes, change.Key, within)
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +23,7 @@ import (
 	"sluice/etcd"
 	"sluice/linux/htb"
 	"sluice/linux/netnstest"
+	"sluice/linux/tc"
 )
 
 // The tests in this file end a process with SIGKILL, again and again, and
@@ -241,31 +241,21 @@ func (l *life) end() map[string]say {
 	return acked
 }
 
-var (
-	inFilter = regexp.MustCompile(`sluice-(?:tx|rx)-51ce:0*([0-9a-f]+)`)
-	inClass  = regexp.MustCompile(`class htb 51ce:([0-9a-f]+) .* ceil (\S+) burst`)
-)
-
-// enforced is what the kernel lets a device have, as tc tells it; "" if
-// nothing leads its packets to a class.
+// enforced is what the kernel lets a device have; "" if nothing leads its
+// packets to a class.
 func enforced(t *testing.T, ns *netnstest.NS, device string, d sluice.Direction) string {
 	t.Helper()
-	var filters, classes []byte
-	ns.Do(func() {
-		side := map[sluice.Direction]string{sluice.Tx: "ingress", sluice.Rx: "egress"}[d]
-		filters, _ = exec.Command("tc", "filter", "show", "dev", device, side).Output()
-		classes, _ = exec.Command("tc", "class", "show", "dev", "sluice-"+string(d)).Output()
-	})
-	f := inFilter.FindSubmatch(filters)
-	if f == nil {
+	var c tc.Class
+	var ok bool
+	var err error
+	ns.Do(func() { c, ok, err = htb.Lookup(device, d) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !ok {
 		return ""
 	}
-	for _, c := range inClass.FindAllSubmatch(classes, -1) {
-		if string(c[1]) == string(f[1]) {
-			return strings.ToLower(string(c[2]))
-		}
-	}
-	return "a class that is not there"
+	return sluice.Rate(c.Ceil * 8).String()
 }
 
 // agrees checks that kernel, store and journal say the same of a vif.

@@ -21,6 +21,7 @@ type kernel struct {
 	sets     atomic.Int32 // how often it was asked
 	mu       sync.Mutex
 	enforced map[string]sluice.Allocations // by device
+	bound    map[string]sluice.VIF         // whose each device is
 	calls    []string
 	before   func(ctx context.Context, v sluice.VIF, want sluice.Allocations) error // may fail, or take its time
 }
@@ -64,11 +65,26 @@ func (k *kernel) Set(ctx context.Context, want sluice.Effective) (failed map[str
 	}
 	for device := range k.enforced {
 		name, group := sluice.GroupOf(device)
-		_, wanted := want.Groups[name]
-		if _, there := devices[device]; !there && !(group && wanted) {
-			k.calls = append(k.calls, "release "+device)
-			delete(k.enforced, device)
+		if _, there := devices[device]; there {
+			continue
 		}
+		if _, wanted := want.Groups[name]; group && wanted {
+			continue
+		}
+		if old, before := k.bound[device], k.before; before != nil && !group {
+			k.mu.Unlock()
+			err := before(ctx, old, sluice.UnshapedBoth)
+			k.mu.Lock()
+			if err != nil {
+				failed[old.Key()] = err
+				continue
+			}
+		}
+		k.calls = append(k.calls, "release "+device)
+		delete(k.enforced, device)
+	}
+	for device, b := range devices {
+		k.bound[device] = b.VIF
 	}
 	return failed, nil
 }
@@ -148,7 +164,7 @@ func newHost(t *testing.T, dir string, change func(*control.Options)) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{T: t, store: store, kernel: &kernel{enforced: make(map[string]sluice.Allocations)}, inventory: &inventory{vifs: []sluice.VIF{ftp, web, web1}}}
+	h := &host{T: t, store: store, kernel: &kernel{enforced: make(map[string]sluice.Allocations), bound: make(map[string]sluice.VIF)}, inventory: &inventory{vifs: []sluice.VIF{ftp, web, web1}}}
 	o := control.Options{Inventory: h.inventory, Driver: h.kernel, Store: store, Log: slog.New(slog.DiscardHandler),
 		Capacity: func() sluice.Capacity { return sluice.Capacity{Tx: 100 * sluice.Mbit, Rx: 100 * sluice.Mbit} }}
 	if change != nil {

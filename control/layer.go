@@ -89,7 +89,7 @@ func (l *layer) finish(ctx context.Context, vif sluice.VIF, present bool, node N
 	} else {
 		change.Result, change.Error = sluice.Undone, words(err)
 		if present {
-			if left = l.restore(ctx, vif, change.From); left != nil && words(left) != change.Error {
+			if left = l.restore(ctx, vif, change.From); left != nil {
 				change.Error += "; and the kernel does not confirm the old value: " + words(left)
 			}
 		}

@@ -99,6 +99,10 @@ func (c *Control) carries(ctx context.Context, nodes map[string]Node, to sluice.
 			return err
 		}
 		total, room := sum(promises), promisable(link, reserve)
+		if link == sluice.Unlimited && total > 0 && old.Get(d) != sluice.Unlimited {
+			return &sluice.Error{Code: sluice.Refused, Unchanged: keeps, Try: "a rate, or lift the guarantees first",
+				Message: fmt.Sprintf("a %s capacity that nobody knows cannot hold the %s guaranteed: %s", d, total, c.held(promises))}
+		}
 		least := leastLink(total, reserve)
 		if room >= total || room >= c.promisable(old.Get(d)) || least < most {
 			continue

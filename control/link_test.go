@@ -76,18 +76,23 @@ func TestSetLinkTogether(t *testing.T) {
 func TestSetCapacity(t *testing.T) {
 	w := &wire{now: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}
 	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity, o.PutCapacity, o.Reserve = w.capacity, w.put, 25 }).run()
+	// Of a link that nobody knows nothing is guaranteed.
+	if _, err := h.Set(t.Context(), guarantee(ftp, 50*sluice.Mbit, 0)); sluice.CodeOf(err) != sluice.Refused || !strings.Contains(err.Error(), "sluice capacity RATE first") {
+		t.Errorf("a guarantee without a capacity: %v", err)
+	}
+	if _, err := h.SetLink(t.Context(), carry(sluice.Capacity{Tx: 10 * sluice.Gbit, Rx: 10 * sluice.Gbit})); err != nil {
+		t.Fatal(err)
+	}
 	h.ask(guarantee(ftp, 50*sluice.Mbit, 10*sluice.Mbit))
 	h.ask(guarantee(web, 10*sluice.Mbit, 0))
-	if _, ok := h.kernel.has(web1.Device); ok {
-		t.Error("nobody said what the link carries, and yet it is shared")
-	}
 	for to, says := range map[sluice.Capacity]string{
 		{Tx: 79 * sluice.Mbit, Rx: sluice.Gbit}: "a tx capacity of 79mbit less a reserve of 25 % is less than the 60mbit promised: ftp vif 0 holds 50mbit, web vif 0 holds 10mbit; " +
-			"the link keeps tx unlimited, rx unlimited (try: at least 80mbit, or lower guarantees by 750kbit first)",
+			"the link keeps tx 10gbit, rx 10gbit (try: at least 80mbit, or lower guarantees by 750kbit first)",
+		{Tx: sluice.Unlimited, Rx: sluice.Gbit}: "a tx capacity that nobody knows cannot hold the 60mbit guaranteed",
 		{Tx: sluice.Gbit, Rx: 13 * sluice.Mbit}: "at least 13.333333mbit",
 		{Tx: 0, Rx: sluice.Gbit}:                "a tx capacity of 0bit carries nothing",
 	} {
-		if _, err := h.SetLink(t.Context(), carry(to)); err == nil || !strings.Contains(err.Error(), says) || w.capacity().Tx != sluice.Unlimited {
+		if _, err := h.SetLink(t.Context(), carry(to)); err == nil || !strings.Contains(err.Error(), says) || w.capacity().Tx != 10*sluice.Gbit {
 			t.Errorf("%v: %v; want %q", to, err, says)
 		}
 	}

@@ -71,7 +71,7 @@ func TestDryRunEffectWithoutCapacity(t *testing.T) {
 // Nor is more known of groups then: nobody's share of it is a number.
 func TestDryRunEffectOfGroupsWithoutCapacity(t *testing.T) {
 	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity = nil }).run()
-	h.ask(of("gold", 5*sluice.Mbit, 30*sluice.Mbit))
+	h.ask(of("gold", 0, 30*sluice.Mbit))
 	h.ask(into(web, "gold"))
 	r := into(web1, "gold")
 	r.DryRun = true

@@ -62,6 +62,19 @@ func (c *Control) Run(ctx context.Context) error {
 		c.Log.Warn("reconcile failed, retrying", "error", err)
 		queue.wake(job{all: true})
 	}
+	// What was begun before, or meanwhile, is finished also if we are told to stop now.
+	if nodes, err = c.Store.Nodes(working); err != nil {
+		return err
+	}
+	for key, n := range nodes {
+		if n.State == sluice.Reconfiguring && ctx.Err() != nil {
+			if err := c.layer.settle(working, key); err != nil {
+				c.Log.Warn("a change is finished at the next start", "vif", key, "error", err)
+			}
+		} else if n.State == sluice.Reconfiguring {
+			queue.wake(job{key: key})
+		}
+	}
 	var sweep <-chan time.Time
 	sharing := c.sharing()
 	regard := func() { // the vifs that nobody set come into the tree, or leave it

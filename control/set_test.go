@@ -158,9 +158,14 @@ func TestTwoAtOnce(t *testing.T) {
 	if sluice.CodeOf(err) != sluice.Conflict || !strings.Contains(err.Error(), "web vif 0 is just being changed by root to 10mbit") {
 		t.Errorf("the second is told: %v", err)
 	}
-	h.must(ftp, 30*sluice.Mbit) // a neighbour does not wait
+	neighbour := make(chan error)
+	go func() {
+		_, err := h.Set(context.Background(), limit(ftp, 30*sluice.Mbit))
+		neighbour <- err
+	}()
+	h.eventually("a neighbour's has begun", func() bool { return h.node(ftp).State == sluice.Reconfiguring })
 	close(goOn)
-	if err := <-first; err != nil {
+	if err := errors.Join(<-first, <-neighbour); err != nil {
 		t.Error(err)
 	}
 	h.agree(web, limited(10*sluice.Mbit))
@@ -267,10 +272,15 @@ func TestDriverHangsForGood(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	h.kernel.interfere(nil)
-	h.must(ftp, 10*sluice.Mbit) // the others do not hang with it
+	if _, err := h.Set(t.Context(), limit(ftp, 10*sluice.Mbit)); sluice.CodeOf(err) != sluice.Unavailable { // the driver is one
+		t.Errorf("another, meanwhile: %v", err)
+	}
 	close(goOn)
-	h.eventually("it is finished", func() bool { return h.node(web).State == sluice.Connected })
+	h.eventually("both are finished", func() bool {
+		return h.node(web).State == sluice.Connected && h.node(ftp).State == sluice.Connected
+	})
 	h.agree(web, limited(20*sluice.Mbit))
+	h.agree(ftp, limited(10*sluice.Mbit))
 }
 
 // A VM that vanishes in the middle: undone, and its asker is told.

@@ -326,6 +326,13 @@ func (d *Driver) note(dir sluice.Direction, at map[string]uint16) {
 // publish tells what is not enforced.
 func (d *Driver) publish(failed map[string]error) {
 	problems := make(map[string]string, len(failed))
+	for key, v := range d.state.VIFs {
+		for _, dir := range sluice.Directions {
+			if v.Want.Get(dir).Guarantee > 0 && d.state.Capacity.Get(dir) == sluice.Unlimited {
+				problems[key] = fmt.Sprintf("its %s guarantee is not held, for nobody said what the link carries (try: sluice capacity RATE)", dir)
+			}
+		}
+	}
 	for key, err := range failed {
 		problems[key] = words(err)
 	}
