@@ -17,7 +17,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"sluice"
 )
@@ -316,74 +315,5 @@ func TestDamagedFiles(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-// On a full disk nothing begins, what is under way can be finished, and when
-// there is room again all goes on.
-func TestFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a small disk")
-	}
-	mount := func(t *testing.T, size string) string {
-		dir := t.TempDir()
-		if err := unix.Mount("sluice-test", dir, "tmpfs", 0, "size="+size); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-		return dir
-	}
-	t.Run("at the start", func(t *testing.T) {
-		for _, size := range []string{"1m", "20m", "70m"} {
-			disk := mount(t, size)
-			s, err := Open(context.Background(), disk, quietLog())
-			if err == nil {
-				s.Close()
-				t.Logf("%s is enough", size)
-				continue
-			}
-			if sluice.CodeOf(err) != sluice.Unavailable || !strings.Contains(err.Error(), "full") {
-				t.Errorf("%s: %v", size, err)
-			}
-		}
-	})
-	t.Run("later", func(t *testing.T) {
-		disk := mount(t, "160m")
-		s := open(t, filepath.Join(disk, "store"))
-		finish(t, s, begin(t, s, "web", limited(sluice.Mbit)), sluice.Done)
-		under := begin(t, s, "ftp", limited(sluice.Mbit))
-		hog := filepath.Join(disk, "hog")
-		fill(t, hog)
-		c := change("web", limited(sluice.Mbit), limited(2*sluice.Mbit))
-		err := s.Begin(t.Context(), &c, get(t, s, "web/0"))
-		if sluice.CodeOf(err) != sluice.Unavailable || !strings.Contains(err.Error(), "is full") || c.ID != 0 {
-			t.Errorf("on a full disk: change %d, %v", c.ID, err)
-		}
-		finish(t, s, under, sluice.Done)
-		if err := os.Remove(hog); err != nil {
-			t.Fatal(err)
-		}
-		finish(t, s, begin(t, s, "web", limited(3*sluice.Mbit)), sluice.Done)
-		if n := get(t, s, "web/0"); n.Value != limited(3*sluice.Mbit) {
-			t.Errorf("%+v", n)
-		}
-	})
-}
-
-// fill writes until the disk is full.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for block := make([]byte, 1<<20); len(block) > 0; {
-		if _, err := f.Write(block); err != nil {
-			if !errors.Is(err, unix.ENOSPC) {
-				t.Fatal(err)
-			}
-			block = block[:len(block)/2]
-		}
 	}
 }
