@@ -39,6 +39,7 @@ type Server struct {
 	later  atomic.Pointer[string] // the token, if it came later
 	doors  []*Door                // set by Serve
 	lane   lane
+	signed signatures
 	probes recent[[]sluice.Finding]
 }
 
