@@ -81,6 +81,9 @@ func (s *Store) start(ctx context.Context) (*member, error) {
 	if err := verify(s.dir); err != nil && !unborn(s.dir) {
 		return nil, err
 	}
+	if err := logThere(s.dir); err != nil {
+		return nil, err
+	}
 	m := new(member)
 	m.alive, m.fail = context.WithCancelCause(context.Background())
 	err := s.run(ctx, m)

@@ -280,6 +280,7 @@ func TestDamagedFiles(t *testing.T) {
 		"log, one bit":         {"member/wal/*.wal", func(b []byte) []byte { b[5000] ^= 4; return b }},
 		"log, its beginning":   {"member/wal/*.wal", func(b []byte) []byte { clear(b[:512]); return b }},
 		"log cut off":          {"member/wal/*.wal", func(b []byte) []byte { return b[:1001] }},
+		"log gone":             {"member/wal/*.wal", func([]byte) []byte { return nil }},
 		"database overwritten": {"member/snap/db", func(b []byte) []byte { return []byte(strings.Repeat("nonsense", len(b)/8)) }},
 		"database cut off":     {"member/snap/db", func(b []byte) []byte { return b[:3*4096+100] }},
 		"database's inside":    {"member/snap/db", func(b []byte) []byte { clear(b[4*4096 : 12*4096]); return b }},
@@ -301,9 +302,15 @@ func TestDamagedFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(path, c.damage(b), 0o600); err != nil {
+			if b = c.damage(b); b == nil {
+				err = os.Remove(path)
+			} else {
+				err = os.WriteFile(path, b, 0o600)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
+			began := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			s, err := Open(ctx, copied, quietLog())
@@ -313,6 +320,9 @@ func TestDamagedFiles(t *testing.T) {
 			}
 			if sluice.CodeOf(err) != sluice.Unavailable || !strings.Contains(err.Error(), "the store in "+copied) {
 				t.Error(err)
+			}
+			if took := time.Since(began); name == "log gone" && took > 5*time.Second {
+				t.Errorf("it took %s", took)
 			}
 		})
 	}

@@ -27,6 +27,18 @@ func unborn(dir string) bool {
 	return os.Remove(path) == nil
 }
 
+// logThere refuses a database whose log is gone. etcd would wait for itself
+// for ever, and the newest changes are in the log alone.
+func logThere(dir string) error {
+	files := filepath.Join(dir, "member", "wal")
+	found, err := filepath.Glob(filepath.Join(files, "*.wal"))
+	info, statErr := os.Stat(filepath.Join(dir, "member", "snap", "db"))
+	if err != nil || len(found) > 0 || statErr != nil || info.Size() <= mostUnborn && !exists(files) {
+		return err
+	}
+	return fmt.Errorf("its log is missing: %s has no .wal file", files)
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)
