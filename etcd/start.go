@@ -30,7 +30,7 @@ const (
 
 	// snapshotEntries is how many writes etcd holds in memory and in its log,
 	// and replays after a crash. Ours are about 1 KiB.
-	snapshotEntries = 500
+	snapshotEntries = 1000
 	// logFiles is how many files of its log are kept at least, for people who
 	// look at them.
 	logFiles = 2
