@@ -117,22 +117,25 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 // Note implements [control.Store].
 func (s *Store) Note(ctx context.Context, c *sluice.Change) error {
 	c.ID = 0
-	if err := enoughSpace(s.dir, spaceToWrite); err != nil {
+	if err := s.room(); err != nil {
 		return err
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
+	m, ctx, done, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	for {
 		c.ID = s.lastID.Add(1)
-		r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)).
+		r, err := m.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)).
 			Then(clientv3.OpPut(changeKey(c.ID), encode(c))).Commit()
 		if err != nil {
-			return s.unanswered(err)
+			return s.unanswered(m, err)
 		}
 		if r.Succeeded {
 			return nil
 		}
-		last, err := s.newestID(ctx)
+		last, err := s.newestID(ctx, m)
 		if err != nil {
 			return err
 		}
