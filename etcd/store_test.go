@@ -14,6 +14,7 @@ import (
 	"sluice/control"
 )
 
+// quietLog says nothing, or with LOUD=1 in the environment all.
 func quietLog() *slog.Logger {
 	if os.Getenv("LOUD") != "" {
 		return slog.New(slog.NewTextHandler(os.Stderr, nil))
