@@ -141,8 +141,8 @@ func (t Tree) differing(old Tree) (names map[string]bool, ok bool) {
 }
 
 // part is the plan of some nodes alone, and of all groups.
-func (t Tree) part(names map[string]bool, known map[string]uint16) Tree {
-	out := Tree{Direction: t.Direction, Link: t.Link, Part: true, Names: known}
+func (t Tree) part(names map[string]bool) Tree {
+	out := Tree{Direction: t.Direction, Link: t.Link, Part: true}
 	for _, n := range t.Nodes {
 		if n.Group() || names[n.Name] {
 			out.Nodes = append(out.Nodes, n)

@@ -73,7 +73,7 @@ func (d *Driver) plan(looked map[string]bool) map[sluice.Direction]Tree {
 			return plans
 		}
 		maps.Copy(names, looked)
-		plans[dir] = plans[dir].part(names, d.at[dir])
+		plans[dir] = plans[dir].part(names)
 	}
 	return plans
 }
@@ -93,6 +93,9 @@ func (d *Driver) settle(ctx context.Context, looked map[string]bool, failed map[
 		var touched []touch
 		for _, dir := range sluice.Directions {
 			want := plans[dir]
+			if want.Part {
+				want.Names = d.at[dir]
+			}
 			if err := d.freshen(dir, want); err != nil {
 				return did, nil, err
 			}
