@@ -69,6 +69,7 @@ func (d *Driver) settle(ctx context.Context, failed map[string]error, most int) 
 				}
 				if err == nil {
 					did = append(did, op)
+					d.others.did(dir, op)
 					touched = append(touched, touch{dir, op})
 					continue
 				}
@@ -97,6 +98,7 @@ func (d *Driver) settle(ctx context.Context, failed map[string]error, most int) 
 			failed[key] = err
 		}
 	}
+	clear(d.others.found)
 	d.publish(failed)
 	return did, failed, nil
 }
