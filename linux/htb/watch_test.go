@@ -26,12 +26,12 @@ type watch struct {
 func newWatch(t *testing.T) *watch {
 	w := &watch{bench: newBench(t)}
 	w.apply(20*mbit, 60*mbit)
-	w.run()
+	w.begin()
 	return w
 }
 
-// run has the driver run until the test ends or stop is called.
-func (w *watch) run() {
+// begin has the driver run until the test ends or stop is called.
+func (w *watch) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	w.stop = func() { cancel(); <-ended }
@@ -142,7 +142,7 @@ func (w *watch) once(what string, keys ...string) {
 func TestDisturbances(t *testing.T) {
 	w := newWatch(t)
 	key := w.vif.Key()
-	run := func(args string) func() { return func() { w.bench.run(fields(args)...) } }
+	run := func(args string) func() { return func() { w.run(fields(args)...) } }
 	for _, c := range []struct {
 		what string
 		do   func()
@@ -161,7 +161,7 @@ func TestDisturbances(t *testing.T) {
 		{"the root class is changed", run("tc class change dev sluice-tx parent 51ce: classid 51ce:1 htb rate 1mbit ceil 2mbit"), []string{""}},
 		{"the queue is changed", func() {
 			q := w.queues()[0]
-			w.bench.run("tc", "qdisc", "change", "dev", "sluice-tx", "parent", "51ce:10", "handle", "10:", q.Kind, "limit", "9999")
+			w.run("tc", "qdisc", "change", "dev", "sluice-tx", "parent", "51ce:10", "handle", "10:", q.Kind, "limit", "9999")
 		}, []string{key}},
 		{"the queue is deleted", run("tc qdisc del dev sluice-tx parent 51ce:10"), []string{key}},
 		{"the classifier is deleted", run("tc filter del dev sluice-rx parent 51ce: pref 1"), []string{""}},
@@ -170,7 +170,7 @@ func TestDisturbances(t *testing.T) {
 		if t.Failed() {
 			t.FailNow()
 		}
-		if w.start0(); w.astray() != "" {
+		if w.set(); w.astray() != "" {
 			t.Fatalf("before %s: %s", c.what, w.astray())
 		}
 		time.Sleep(quiet)
@@ -180,9 +180,6 @@ func TestDisturbances(t *testing.T) {
 		w.once(c.what, c.keys...)
 	}
 }
-
-// start0 sets the same state anew, so that every disturbance begins alike.
-func (w *watch) start0() { w.bench.set() }
 
 // loseLine deletes the vif's line from the map, as bpftool would.
 func (w *watch) loseLine(d sluice.Direction) {
