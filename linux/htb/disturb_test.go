@@ -20,6 +20,8 @@ import (
 func (w *watch) toldOnce(what string) (r sluice.Repair) {
 	w.Helper()
 	time.Sleep(quiet)
+	_ = w.astray() // a reader has the driver look again
+	time.Sleep(quiet)
 	told := w.reports()
 	if len(told) != 1 || told[0].Key != w.vif.Key() {
 		w.Fatalf("%s: reported %+v, want one of %s", what, told, w.vif.Key())
@@ -171,13 +173,13 @@ func TestDeviceGoesAndComes(t *testing.T) {
 // TestStartAfterLoss: filters that lead to an IFB that is down or gone cut the
 // VM off. A driver that starts mends that, whatever it is told to enforce.
 func TestStartAfterLoss(t *testing.T) {
-	for _, loss := range []string{"ip link set sluice-tx down", "ip link del sluice-tx", "tc qdisc del dev sluice-tx root",
+	for _, loss := range []string{"ip link set sluice-tx down", "ip link del sluice-tx", "ip link del sluice-tx; ip link add sluice-tx up type ifb", "tc qdisc del dev sluice-tx root",
 		"tc filter del dev sluice-tx parent 51ce: pref 1", "tc class del dev sluice-tx classid 51ce:10"} {
 		for _, lost := range []bool{false, true} { // the state
 			b := newBench(t)
 			b.apply(20*mbit, 20*mbit)
 			b.htb.Close()
-			b.run(strings.Fields(loss)...)
+			b.run("sh", "-c", loss)
 			b.start()
 			if lost {
 				b.state.VIFs = nil
@@ -193,6 +195,19 @@ func TestStartAfterLoss(t *testing.T) {
 				t.Errorf("%s: %s", loss, w.astray())
 			}
 		}
+	}
+}
+
+// TestOtherChain: what is in another chain does not run before ours, also where
+// it was there first.
+func TestOtherChain(t *testing.T) {
+	b := newBench(t)
+	b.run("tc", "qdisc", "add", "dev", "vif0", "clsact")
+	b.run("tc", "filter", "add", "dev", "vif0", "ingress", "pref", "5", "chain", "7", "protocol", "all", "u32", "match", "u32", "0", "0",
+		"action", "mirred", "egress", "mirror", "dev", "lo", "pass")
+	b.apply(20*mbit, 20*mbit)
+	if why := b.htb.Problems(); len(why) > 0 {
+		t.Error(why)
 	}
 }
 
