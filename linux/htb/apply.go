@@ -28,7 +28,11 @@ func (d *Driver) apply(dir sluice.Direction, o Op) error {
 	case MakeQueue:
 		return d.makeQueue(dir, o)
 	case ChangeQueue:
-		return d.conn.ChangeQueue(k.IFB, handleOf(o.Minor), queueHandle(o.Minor), o.Queue)
+		if err := d.conn.ChangeQueue(k.IFB, handleOf(o.Minor), queueHandle(o.Minor), o.Queue); err != nil {
+			return err
+		}
+		k.Queues[o.Minor] = queueOf(o.Queue, k.Queues[o.Minor])
+		return nil
 	case Lead:
 		if err := d.programs.lead(dir, o.Ifindex, o.Entry); err != nil {
 			return err
@@ -62,6 +66,18 @@ func classOf(o Op, was tc.Class) tc.Class {
 	return tc.Class{Handle: handleOf(o.Minor), Parent: handleOf(o.Parent), Rate: h.Rate, Ceil: h.Ceil,
 		Buffer: tc.Ticks(h.Burst, h.Rate), Cbuffer: tc.Ticks(h.Cburst, h.Ceil), Quantum: h.Quantum, Prio: h.Prio,
 		RateOverhead: h.RateOverhead, CeilOverhead: h.CeilOverhead, Queue: queue, Stats: was.Stats}
+}
+
+// queueOf is what the kernel has after a queue was set, until it is read.
+func queueOf(set tc.Queue, was tc.Qdisc) tc.Qdisc {
+	was.Kind = set.Kind()
+	switch q := set.(type) {
+	case tc.FIFO:
+		was.FIFO = q
+	case tc.FQCodel:
+		was.FQCodel = q
+	}
+	return was
 }
 
 // makeTree makes what is missing of a direction's tree.
@@ -125,6 +141,9 @@ func (d *Driver) makeQueue(dir sluice.Direction, o Op) error {
 	class, handle := handleOf(o.Minor), queueHandle(o.Minor)
 	if !k.Plain {
 		err := d.conn.AddQueue(k.IFB, class, handle, o.Best.Fair)
+		if err == nil {
+			k.Queues[o.Minor] = queueOf(o.Best.Fair, tc.Qdisc{})
+		}
 		if err == nil || errors.Is(err, unix.EEXIST) { // another program's
 			return nil
 		}
@@ -137,7 +156,9 @@ func (d *Driver) makeQueue(dir sluice.Direction, o Op) error {
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
-	k.Plain = k.Plain || err == nil
+	if err == nil {
+		k.Plain, k.Queues[o.Minor] = true, queueOf(o.Best.Plain, tc.Qdisc{})
+	}
 	return err
 }
 

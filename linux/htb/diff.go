@@ -106,8 +106,9 @@ func (s *steps) rest() {
 	}
 	waits := func(minor uint16) bool {
 		c, ok := s.have.Classes[minor]
-		return ok && c.Stats.Backlog > 0 && s.have.whole()
+		return ok && c.Stats.Backlog > 0 && s.have.sends()
 	}
+	held := make(map[int]bool) // devices whose frames go on to a class that is to go
 	for _, index := range slices.Sorted(maps.Keys(s.have.Hooks)) {
 		if !s.have.Hooks[index].Ours || wanted[index] {
 			continue
@@ -118,13 +119,13 @@ func (s *steps) rest() {
 		}
 		if waits(minor) { // what is sent now must not overtake it
 			s.open(minor)
-			keep[minor] = true
+			keep[minor], held[index] = true, true
 			continue
 		}
 		s.do(Op{Do: Unredirect, Ifindex: index})
 	}
 	for _, index := range slices.Sorted(maps.Keys(s.have.Map)) {
-		if !wanted[index] && !keep[s.have.Map[index].Minor] {
+		if !wanted[index] && !held[index] {
 			s.do(Op{Do: Unlead, Ifindex: index})
 		}
 	}

@@ -42,6 +42,7 @@ type Driver struct {
 	waiting  map[class]time.Time // what is to go, and since when
 	again    *time.Timer         // looks at them again
 	pause    time.Duration       // until then
+	others   disturbances
 	closed   bool
 
 	localMu sync.Mutex
@@ -71,7 +72,7 @@ type class struct {
 func New(log *slog.Logger, overhead int) (*Driver, error) {
 	d := &Driver{overhead: overhead, log: log, lock: make(chan struct{}, 1), links: map[string]int{},
 		have: map[sluice.Direction]*Kernel{}, activity: map[sluice.Direction]Activity{}, waiting: map[class]time.Time{},
-		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{}, local: map[local]bool{}}
+		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{}, local: map[local]bool{}, others: newDisturbances()}
 	for _, dir := range sluice.Directions {
 		d.have[dir] = &Kernel{Classes: map[uint16]tc.Class{}, Queues: map[uint16]tc.Qdisc{}, Map: map[int]Entry{}, Hooks: map[int]Hook{}}
 	}

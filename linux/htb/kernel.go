@@ -38,8 +38,12 @@ type Kernel struct {
 	Plain      bool                // the kernel has no fq_codel
 }
 
-// whole says whether a frame that is redirected to the tree comes through.
-func (k Kernel) whole() bool { return k.IFB != 0 && k.Up && k.HTB && k.Classifier }
+// sends says whether what waits in the classes is sent.
+func (k Kernel) sends() bool { return k.IFB != 0 && k.Up && k.HTB }
+
+// whole says whether a frame that is redirected to the tree comes through its
+// vif's class.
+func (k Kernel) whole() bool { return k.sends() && k.Classifier }
 
 // Entry is a vif's line in the map from devices to classes.
 type Entry struct {

@@ -65,7 +65,7 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 	if ok && link.Kind != "ifb" {
 		return fmt.Errorf("%s is not an IFB but a %q of somebody else's", link.Name, link.Kind)
 	}
-	was := k.IFB
+	was := *k
 	k.IFB, k.Up, k.HTB, k.Classifier = 0, false, false, false
 	if ok {
 		k.IFB, k.Up = link.Index, link.Up
@@ -75,10 +75,16 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 		}
 		k.HTB = there && q.Kind == "htb"
 	}
-	if was != k.IFB || !k.HTB {
+	if was.IFB != 0 && (was.IFB != k.IFB || was.Up && !k.Up || was.HTB && !k.HTB) {
+		d.disturbed(dir, rootMinor)
+	}
+	if was.IFB != k.IFB || !k.HTB {
+		if len(k.Classes) > 0 {
+			d.disturbedTree(dir)
+		}
 		k.Classes, k.Queues = map[uint16]tc.Class{}, map[uint16]tc.Qdisc{}
 	}
-	if was != k.IFB { // what redirects leads to one that has gone
+	if was.IFB != k.IFB { // what redirects leads to one that has gone
 		for index, h := range k.Hooks {
 			h.Current = false
 			k.Hooks[index] = h
@@ -93,8 +99,16 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 			id = f.BPF.ProgramID
 		}
 	})
-	if err != nil || id == 0 {
+	if err != nil {
 		return err
+	}
+	defer func() {
+		if was.Classifier && !k.Classifier {
+			d.disturbed(dir, rootMinor)
+		}
+	}()
+	if id == 0 {
+		return nil
 	}
 	if d.programs == nil {
 		// A daemon before us left the program: its maps go on being used.
@@ -173,7 +187,8 @@ func (d *Driver) readTree(dir sluice.Direction) error {
 		return err
 	}
 	k := d.have[dir]
-	k.Classes, k.Queues, k.Map = map[uint16]tc.Class{}, map[uint16]tc.Qdisc{}, map[int]Entry{}
+	classes, queues := k.Classes, k.Queues
+	k.Classes, k.Queues = map[uint16]tc.Class{}, map[uint16]tc.Qdisc{}
 	if k.HTB {
 		err := d.conn.Classes(k.IFB, func(c tc.Class) { k.Classes[c.Handle.Minor()] = c })
 		if err != nil {
@@ -188,12 +203,23 @@ func (d *Driver) readTree(dir sluice.Direction) error {
 			return err
 		}
 	}
+	for minor, c := range classes {
+		q, queued := queues[minor]
+		d.compareClass(dir, minor, c, true, q, queued)
+	}
+	was := k.Map
+	k.Map = map[int]Entry{}
 	if d.programs == nil {
 		return nil
 	}
 	lines, err := d.programs.lines(dir)
 	for index, l := range lines {
-		k.Map[index] = Entry{tc.Handle(l.Class).Minor(), l.Flags&flagLocal != 0}
+		k.Map[index] = entryOf(l)
+	}
+	for index, e := range was {
+		if k.Map[index] != e {
+			d.disturbedVIF(index)
+		}
 	}
 	return err
 }
@@ -201,6 +227,9 @@ func (d *Driver) readTree(dir sluice.Direction) error {
 // readClass reads one class and its queue.
 func (d *Driver) readClass(dir sluice.Direction, minor uint16) error {
 	k := d.have[dir]
+	was, had := k.Classes[minor]
+	queue, queued := k.Queues[minor]
+	defer func() { d.compareClass(dir, minor, was, had, queue, queued) }()
 	c, ok, err := d.conn.Class(k.IFB, handleOf(minor))
 	if err != nil {
 		return err
@@ -224,19 +253,30 @@ func (d *Driver) readClass(dir sluice.Direction, minor uint16) error {
 // readLine reads a device's line in the map.
 func (d *Driver) readLine(dir sluice.Direction, index int) {
 	k := d.have[dir]
+	was, had := k.Map[index]
 	delete(k.Map, index)
 	if d.programs == nil {
 		return
 	}
 	var l line
 	if d.programs.classes[dir].Lookup(uint32(index), &l) == nil {
-		k.Map[index] = Entry{tc.Handle(l.Class).Minor(), l.Flags&flagLocal != 0}
+		k.Map[index] = entryOf(l)
+	}
+	if had && k.Map[index] != was {
+		d.disturbedVIF(index)
 	}
 }
 
 // readHooks reads what is on a device's hooks. A device that has gone has none.
 func (d *Driver) readHooks(index int) error {
 	for _, dir := range sluice.Directions {
+		if was := d.have[dir].Hooks[index]; was.Current {
+			defer func() {
+				if !d.have[dir].Hooks[index].Current {
+					d.disturbedVIF(index)
+				}
+			}()
+		}
 		delete(d.have[dir].Hooks, index)
 	}
 	q, ok, err := d.conn.Hooks(index)

@@ -120,6 +120,7 @@ func (d *Driver) settle(ctx context.Context, looked map[string]bool, failed map[
 				}
 				if err == nil {
 					did = append(did, op)
+					d.others.did(dir, op)
 					touched = append(touched, touch{dir, op})
 					continue
 				}
@@ -148,6 +149,7 @@ func (d *Driver) settle(ctx context.Context, looked map[string]bool, failed map[
 			failed[key] = err
 		}
 	}
+	clear(d.others.found)
 	d.publish(failed)
 	return did, failed, nil
 }

@@ -2,7 +2,6 @@ package htb
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -17,6 +16,10 @@ const (
 	// gather is how long announcements are gathered before the kernel is
 	// looked at: a disturbance comes in several.
 	gather = 20 * time.Millisecond
+	// retry is when a comparison that failed is tried again.
+	retry = 250 * time.Millisecond
+	// linesEvery is how often the maps are compared: nothing announces a change.
+	linesEvery = 500 * time.Millisecond
 	// chunk is how many steps Observe makes before it lets others change
 	// something, so that a change waits a few ms at most.
 	chunk = 32
@@ -45,6 +48,8 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 	observe, compare := time.NewTicker(observeEvery), time.NewTicker(compareEvery)
 	defer observe.Stop()
 	defer compare.Stop()
+	lines := time.NewTicker(linesEvery)
+	defer lines.Stop()
 	var soon <-chan time.Time
 	var at look
 	for {
@@ -61,10 +66,17 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 			}
 		case <-soon:
 			soon = nil
-			d.repair(ctx, at, report)
+			if next := at; !d.repair(ctx, next, report) {
+				at, soon = look{all: true}, time.After(retry)
+				continue
+			}
 			at = look{}
 		case <-compare.C:
 			d.repair(ctx, look{all: true}, report)
+		case <-lines.C:
+			if d.strayed(ctx) {
+				d.repair(ctx, look{trees: true}, report)
+			}
 		case <-observe.C:
 			d.observe(ctx)
 		}
@@ -109,14 +121,18 @@ func (d *Driver) concerns(events []tc.Event, at *look) bool {
 // absent says whether a vif's device was not found. d.mu is held.
 func (d *Driver) absent() bool { return d.missing }
 
-// repair compares what is to be looked at with the kernel, and mends it.
-func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair)) {
+// repair compares what is to be looked at with the kernel, and mends it. It
+// says whether it could.
+func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair)) bool {
 	if d.acquire(ctx) != nil {
-		return
+		return false
 	}
-	before, repairs, err := d.Problems(), map[string][]string{}, error(nil)
+	var before map[string]string
+	var repairs map[string][]string
+	var err error
 	func() {
 		defer d.unlock()
+		before = d.Problems()
 		ctx, cancel := context.WithTimeout(ctx, compareEvery)
 		defer cancel()
 		if l.all || len(l.links) > 0 { // names may lead elsewhere now
@@ -124,22 +140,17 @@ func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair))
 				return
 			}
 		}
-		var did []Op
-		did, _, err = d.reconcile(ctx, l, everything)
-		for _, op := range did {
-			if op.Do != DeleteClass || op.Name != "" {
-				repairs[op.Name] = append(repairs[op.Name], op.String())
-			}
-		}
+		_, _, err = d.reconcile(ctx, l, everything)
+		repairs = d.others.take()
 	}()
 	if err != nil {
 		d.log.Warn("the kernel cannot be compared with what is set; trying again", "error", err)
-		return
+		return false
 	}
 	after := d.Problems()
 	for key, did := range repairs {
 		if after[key] == "" {
-			report(sluice.Repair{Key: key, Text: "somebody else changed it in the kernel; " + few(did), Enforced: true})
+			report(sluice.Repair{Key: key, Text: "another program changed it in the kernel; restored: " + strings.Join(did, ", "), Enforced: true})
 		}
 	}
 	for key, why := range after {
@@ -152,14 +163,7 @@ func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair))
 			report(sluice.Repair{Key: key, Text: "nothing is in the way any more", Enforced: true})
 		}
 	}
-}
-
-func few(words []string) string {
-	const most = 3
-	if len(words) > most {
-		words = append(words[:most:most], fmt.Sprintf("and %d more steps", len(words)-most))
-	}
-	return strings.Join(words, ", ")
+	return true
 }
 
 // observe has the classes follow what the vifs do.

@@ -2,9 +2,9 @@ package tc
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Stats are a qdisc's or class's counters.
@@ -78,21 +78,28 @@ func (c *Conn) AllDeviceStats() (map[int]DeviceStats, error) {
 	}
 	all := make(map[int]DeviceStats, len(answers))
 	for _, a := range answers {
-		if len(a.Data) < sizeofIfStats {
-			return nil, explain(what, unix.EBADMSG)
-		}
-		attrs, err := netlink.NewAttributeDecoder(a.Data[sizeofIfStats:])
-		if err != nil {
+		if err := decodeDeviceStats(a.Data, all); err != nil {
 			return nil, explain(what, err)
-		}
-		for attrs.Next() {
-			b := attrs.Bytes()
-			if attrs.Type() != statsLink64 || len(b) < sizeofCounted {
-				continue
-			}
-			at := func(i int) uint64 { return binary.NativeEndian.Uint64(b[8*i:]) }
-			all[int(binary.NativeEndian.Uint32(a.Data[4:]))] = DeviceStats{at(0), at(1), at(2), at(3), at(6), at(7)}
 		}
 	}
 	return all, nil
+}
+
+func decodeDeviceStats(data []byte, all map[int]DeviceStats) error {
+	if len(data) < sizeofIfStats {
+		return fmt.Errorf("a message of counters of %d bytes", len(data))
+	}
+	attrs, err := netlink.NewAttributeDecoder(data[sizeofIfStats:])
+	if err != nil {
+		return err
+	}
+	for attrs.Next() {
+		b := attrs.Bytes()
+		if attrs.Type() != statsLink64 || len(b) < sizeofCounted {
+			continue
+		}
+		at := func(i int) uint64 { return binary.NativeEndian.Uint64(b[8*i:]) }
+		all[int(binary.NativeEndian.Uint32(data[4:]))] = DeviceStats{at(0), at(1), at(2), at(3), at(6), at(7)}
+	}
+	return attrs.Err()
 }
