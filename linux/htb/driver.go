@@ -39,6 +39,7 @@ type Driver struct {
 	pause    time.Duration       // until then
 	local    map[local]bool      // what the map of locals has
 	others   disturbances
+	tellMost int // see [reports]
 	closed   bool
 
 	mu       sync.Mutex // for what others read while a change goes on
@@ -64,7 +65,7 @@ type class struct {
 func New(log *slog.Logger, overhead int) (*Driver, error) {
 	d := &Driver{overhead: overhead, log: log, lock: make(chan struct{}, 1), links: map[string]int{},
 		have: map[sluice.Direction]*Kernel{}, activity: map[sluice.Direction]Activity{}, waiting: map[class]time.Time{},
-		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{}, local: map[local]bool{}, others: newDisturbances()}
+		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{}, local: map[local]bool{}, others: newDisturbances(), tellMost: tellMost}
 	for _, dir := range sluice.Directions {
 		d.have[dir] = &Kernel{Classes: map[uint16]tc.Class{}, Queues: map[uint16]tc.Qdisc{}, Map: map[int]Entry{}, Hooks: map[int]Hook{}}
 	}

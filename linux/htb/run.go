@@ -27,7 +27,7 @@ const (
 
 // Run keeps the kernel as it was Set until ctx ends. It listens to the
 // kernel's announcements and compares everything every 10 s; what others have
-// disturbed it repairs, and tells report. Every second it has the classes
+// disturbed it repairs, and tells report, which may take its time. Every second it has the classes
 // follow what the vifs do.
 func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 	events := make(chan []tc.Event, 64)
@@ -45,6 +45,8 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 			}
 		}
 	}()
+	told := newReports(report, d.tellMost, d.log)
+	go told.run(ctx)
 	observe, compare := time.NewTicker(observeEvery), time.NewTicker(compareEvery)
 	defer observe.Stop()
 	defer compare.Stop()
@@ -66,16 +68,16 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 			}
 		case <-soon:
 			soon = nil
-			if next := at; !d.repair(ctx, next, report) {
+			if next := at; !d.repair(ctx, next, told.tell) {
 				at, soon = look{all: true}, time.After(retry)
 				continue
 			}
 			at = look{}
 		case <-compare.C:
-			d.repair(ctx, look{all: true}, report)
+			d.repair(ctx, look{all: true}, told.tell)
 		case <-lines.C:
 			if d.strayed(ctx) {
-				d.repair(ctx, look{trees: true}, report)
+				d.repair(ctx, look{trees: true}, told.tell)
 			}
 		case <-observe.C:
 			d.observe(ctx)

@@ -32,6 +32,7 @@ func newWatch(t *testing.T) *watch {
 func (w *watch) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
+	w.htb.tellMost = 1000 // a test disturbs more than others do
 	w.stop = func() { cancel(); <-ended }
 	w.Cleanup(w.stop)
 	go func() {
