@@ -28,6 +28,7 @@ var figures = []figure{
 	{"accuracy", accuracy},
 	{"changes", changes},
 	{"latency", latency},
+	{"state", state},
 	{"throughput", throughput},
 	{"scale", scale},
 	{"contention", contention},
@@ -36,6 +37,7 @@ var figures = []figure{
 	{"newcomers", newcomers},
 	{"churn", churn},
 	{"cost", cost},
+	{"wire", onTheWire},
 }
 
 // bench is what every figure needs to know.

@@ -30,11 +30,8 @@ func scale(ctx context.Context, b *bench) (Result, error) {
 		return r, err
 	}
 	defer s.close()
-	b.say("  making %d veths", vifs-1) // the site has one
-	for i := range vifs - 2 {
-		if err := s.host.port(bridge, fmt.Sprintf("tap%d", i), s.vm, fmt.Sprintf("vm%d", i), ""); err != nil {
-			return r, err
-		}
+	if err := s.crowd(b, vifs); err != nil {
+		return r, err
 	}
 	if err := s.serve(ctx, b); err != nil {
 		return r, err
@@ -82,6 +79,17 @@ func scale(ctx context.Context, b *bench) (Result, error) {
 		Beside: fmt.Sprintf("nothing shaped: %.1f %%, %.0f MB; shaped and a page open: %.1f %%, %.0f MB", shaped[0].cpu, shaped[0].memory, shaped[2].cpu, shaped[2].memory),
 	}}
 	return r, nil
+}
+
+// crowd makes it a site with so many vifs.
+func (s *site) crowd(b *bench, vifs int) error {
+	b.say("  making %d veths", vifs-2) // the site has two
+	for i := range vifs - 2 {
+		if err := s.host.port(bridge, fmt.Sprintf("tap%d", i), s.vm, fmt.Sprintf("vm%d", i), ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // shapeAll gives every vif a limit of its own.

@@ -9,6 +9,9 @@ import (
 	"strings"
 
 	"sluice"
+	"sluice/control"
+	"sluice/http"
+	"sluice/linux/htb"
 )
 
 // shaper limits both directions of a fresh site's vif.
@@ -29,6 +32,19 @@ var (
 			}
 		}
 		_, err := s.client.Set(ctx, limit(vif, r))
+		return err
+	}}
+
+	// A vif without a limit whose frames pass the tree, for the link is shared.
+	inTheTree = shaper{"Sluice, the link shared", func(ctx context.Context, b *bench, s *site, _ sluice.Rate) error {
+		if err := s.settings(htb.Ethernet); err != nil {
+			return err
+		}
+		if err := s.serve(ctx, b); err != nil {
+			return err
+		}
+		own := sluice.Gbit
+		_, err := s.client.Set(ctx, http.ChangeRequest{VM: vif, Tx: &control.Patch{Guarantee: &own}, Rx: &control.Patch{Guarantee: &own}})
 		return err
 	}}
 

@@ -50,13 +50,19 @@ func newTenants(n int) (*tenants, error) {
 			return nil, err
 		}
 	}
-	// The daemon takes every port of the bridge for a VM's but the uplink, which is a veth here.
-	t.config = filepath.Join(s.dir, "sluice.toml")
-	if err := os.WriteFile(t.config, []byte("uplink = \""+uplink+"\"\n"), 0o600); err != nil {
+	// What VMs get is compared by their frames' lengths, so the link takes none beyond.
+	if err := t.settings(0); err != nil {
 		t.close()
 		return nil, err
 	}
 	return t, nil
+}
+
+// settings tells the daemon which port of the bridge is no VM's, for it is a
+// veth here, and what a frame takes on the link beyond its length, in bytes.
+func (s *site) settings(overhead int) error {
+	s.config = filepath.Join(s.dir, "sluice.toml")
+	return os.WriteFile(s.config, fmt.Appendf(nil, "uplink = %q\noverhead = %d\n", uplink, overhead), 0o600)
 }
 
 func (t *tenants) address(i int) string { return fmt.Sprintf("192.0.2.%d", 10+i) }
@@ -144,8 +150,13 @@ func (t *tenants) tcp(i int, d sluice.Direction, flows int, begin <-chan struct{
 	return n, nil
 }
 
-// udp floods at a rate.
+// flood sends UDP at a rate.
 func (t *tenants) flood(i int, d sluice.Direction, rate sluice.Rate) (*load, error) {
+	return t.floodOf(i, d, rate, 1400)
+}
+
+// floodOf is a flood of datagrams of so many bytes.
+func (t *tenants) floodOf(i int, d sluice.Direction, rate sluice.Rate, size int) (*load, error) {
 	from, to, address := t.ends(i, d)
 	n := &load{}
 	err := to.do(func() (err error) {
@@ -175,9 +186,9 @@ func (t *tenants) flood(i int, d sluice.Direction, rate sluice.Rate) (*load, err
 		}
 	}()
 	go func() {
-		buf, begin, sent := make([]byte, 1400), time.Now(), 0.0
+		buf, begin, sent := make([]byte, size), time.Now(), 0.0
 		for {
-			for due := time.Since(begin).Seconds() * float64(rate) / 8; sent < due; sent += 1442 {
+			for due := time.Since(begin).Seconds() * float64(rate) / 8; sent < due; sent += float64(size + 42) {
 				if _, err := out.Write(buf); errors.Is(err, net.ErrClosed) {
 					return
 				}

@@ -103,9 +103,10 @@ func TestAdmissionHoldsWhatMayComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun, fail := make(chan struct{}), make(chan struct{})
+	var once sync.Once
 	h.kernel.interfere(func(_ context.Context, v sluice.VIF, want sluice.Allocations) error {
 		if v == ftp && want.Tx.Guarantee == 0 {
-			close(begun)
+			once.Do(func() { close(begun) })
 			<-fail
 			return errors.New("no")
 		}

@@ -11,6 +11,10 @@ const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', arg
 const seen = { errors: [] };
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
+  // The token leaves the page in no header, body or address: who has the port might not be the daemon.
+  page.on('request', (r) => {
+    if (`${Object.values(r.headers())} ${r.postData() ?? ''} ${r.url()}`.includes(token)) seen.errors.push(`the token went out to ${r.url()}`);
+  });
   page.on('pageerror', (e) => seen.errors.push(e.message));
   page.on('console', (m) => m.type() === 'error' && !m.text().includes('403') && seen.errors.push(m.text()));
   await page.goto(`${address}#token=${token}`);

@@ -60,6 +60,7 @@ func TestSetReachesKernel(t *testing.T) {
 	if v := h.listed(); v.Tx.Limit != sluice.Unlimited {
 		t.Errorf("lifted: %+v", v)
 	}
+	h.set("web", "0", "70mbit")
 	_ = h.daemon.Process.Signal(syscall.SIGTERM)
 	h.ended()
 	if h.kernel() == [2]uint64{} {

@@ -12,11 +12,14 @@ const capacityKey = allPrefix + "capacity"
 // Capacity is what the link was said to carry while the daemon ran; ok is
 // false if nobody said so.
 func (s *Store) Capacity(ctx context.Context) (c sluice.Capacity, ok bool, err error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Get(ctx, capacityKey)
+	m, ctx, done, err := s.ask(ctx)
 	if err != nil {
-		return c, false, s.unanswered(err)
+		return c, false, err
+	}
+	defer done()
+	r, err := m.client.Get(ctx, capacityKey)
+	if err != nil {
+		return c, false, s.unanswered(m, err)
 	}
 	if len(r.Kvs) == 0 {
 		return c, false, nil
@@ -28,16 +31,22 @@ func (s *Store) Capacity(ctx context.Context) (c sluice.Capacity, ok bool, err e
 }
 
 // SetCapacity keeps it; nil forgets it.
-func (s *Store) SetCapacity(ctx context.Context, c *sluice.Capacity) (err error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
+func (s *Store) SetCapacity(ctx context.Context, c *sluice.Capacity) error {
+	if err := s.room(); err != nil {
+		return err
+	}
+	m, ctx, done, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if c == nil {
-		_, err = s.client.Delete(ctx, capacityKey)
+		_, err = m.client.Delete(ctx, capacityKey)
 	} else {
-		_, err = s.client.Put(ctx, capacityKey, encode(c))
+		_, err = m.client.Put(ctx, capacityKey, encode(c))
 	}
 	if err != nil {
-		return s.unanswered(err)
+		return s.unanswered(m, err)
 	}
 	return nil
 }

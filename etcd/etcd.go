@@ -13,19 +13,16 @@ package etcd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-
 	"sluice"
+	"sluice/control"
 )
 
 // requestTimeout bounds every request. A healthy store answers within
@@ -33,92 +30,122 @@ import (
 const requestTimeout = 5 * time.Second
 
 // Store is a [control.Store]. It is safe for concurrent use.
+//
+// etcd ends its process when a write fails. Here a member that fails is
+// replaced by another in the same process, and as long as there is none, the
+// store refuses changes and goes on telling what is set: watching and shaping
+// do not need it to write.
 type Store struct {
-	client *clientv3.Client
-	server *embed.Etcd
 	dir    string
 	home   *os.File // dir, open: holds the lock, and gives the socket a short path
 	log    *slog.Logger
 	lastID atomic.Uint64
-
-	// alive ends, with the reason as its cause, when the store can no longer
-	// be used: a failed disk, or Close.
-	alive  context.Context
-	fail   context.CancelCauseFunc
 	chores sync.WaitGroup
 	tidy   chan struct{} // wakes the housekeeping
+
+	// closing ends with Close.
+	closing context.Context
+	close   context.CancelFunc
+
+	now   atomic.Pointer[member]
+	ready chan struct{} // closed when the first member serves
+
+	mu    sync.Mutex              // guards what follows
+	known map[string]control.Node // the newest that was acknowledged or seen of each, for when no member serves
+	why   error                   // there is no member
+
+	// Only supervise touches what follows.
+	attempts int  // starts of a member that failed in a row
+	full     bool // the disk, when it was looked at last
 }
 
 // errClosed is why a store is unusable after Close.
 var errClosed error = &sluice.Error{Code: sluice.Unavailable, Message: "the store is closed"}
 
 // Open starts the store in dir, which it makes where it is missing, and
-// returns when the store is ready. A dir that is another daemon's, full or
-// corrupt is an error with code [sluice.Unavailable] that names it.
+// returns when the store is ready. On a disk without room it returns all the
+// same, and the store is ready when there is: see [Store.Ready]. A dir that is
+// another daemon's or corrupt is an error with code [sluice.Unavailable] that
+// names it.
 func Open(ctx context.Context, dir string, log *slog.Logger) (*Store, error) {
 	home, err := claim(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, home: home, log: log, tidy: make(chan struct{}, 1)}
-	s.alive, s.fail = context.WithCancelCause(context.Background())
-	if err := s.start(ctx); err != nil {
-		s.fail(err)
+	s := &Store{dir: dir, home: home, log: log, tidy: make(chan struct{}, 1), ready: make(chan struct{}), known: make(map[string]control.Node)}
+	s.closing, s.close = context.WithCancel(context.Background())
+	m, err := s.start(ctx)
+	switch full := enoughSpace(dir, spaceToWrite); {
+	case err == nil:
+		s.use(m)
+	case full != nil && ctx.Err() == nil:
+		s.lack(s.broken(err))
+		log.Error("the store cannot be opened, and is tried again when there is room; what the kernel enforces stays as it is", "error", s.broken(err))
+	default:
 		home.Close()
 		return nil, s.broken(err)
 	}
-	s.client = v3client.New(s.server.Server)
-	last, err := s.newestID(ctx)
-	if err != nil {
-		s.Close()
-		return nil, err
-	}
-	s.lastID.Store(last)
 	s.chores.Go(s.keepHouse)
+	s.chores.Go(s.supervise)
 	return s, nil
 }
 
-// Failed is closed when the store cannot be used any more, be it by a failed
-// disk or by Close; [Store.Err] then says why.
-func (s *Store) Failed() <-chan struct{} { return s.alive.Done() }
-
-// Err is why the store cannot be used any more, or nil.
-func (s *Store) Err() error {
-	err := context.Cause(s.alive)
-	if err == nil || errors.Is(err, errClosed) {
-		return err
-	}
-	return s.broken(err)
-}
+// Ready is closed when the store has been opened.
+func (s *Store) Ready() <-chan struct{} { return s.ready }
 
 // Close stops the store. What was acknowledged is on disk long before.
 func (s *Store) Close() error {
-	failed := s.alive.Err() != nil
-	s.fail(errClosed)
+	s.close()
 	s.chores.Wait()
-	if !failed {
-		// After a failure the server's goroutines stand still where they
-		// failed, and closing would wait for them for ever.
-		s.client.Close()
-		s.server.Close()
+	if m := s.now.Swap(nil); m != nil {
+		s.lack(errClosed)
+		s.end(m)
 	}
 	return s.home.Close()
 }
 
-// bound gives one request its deadline and its end when the store fails.
-func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	stop := context.AfterFunc(s.alive, cancel)
-	return ctx, func() {
-		stop()
-		cancel()
+// use has requests go to a member that serves.
+func (s *Store) use(m *member) {
+	s.now.Store(m)
+	s.lack(nil)
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
 	}
 }
 
+// lack notes why there is no member.
+func (s *Store) lack(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.why = why
+}
+
+// ask returns the member that serves now, with a deadline for one request that
+// also ends when the member does. The caller calls done after it.
+func (s *Store) ask(ctx context.Context) (m *member, bound context.Context, done func(), err error) {
+	m = s.now.Load()
+	if m == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.why == nil {
+			return nil, nil, nil, errClosed
+		}
+		return nil, nil, nil, s.why
+	}
+	bound, cancel := context.WithTimeout(ctx, requestTimeout)
+	stop := context.AfterFunc(m.alive, cancel)
+	return m, bound, func() {
+		stop()
+		cancel()
+	}, nil
+}
+
 // unanswered wraps an error of etcd's client.
-func (s *Store) unanswered(err error) error {
-	if cause := s.Err(); cause != nil {
-		return cause
+func (s *Store) unanswered(m *member, err error) error {
+	if cause := context.Cause(m.alive); cause != nil {
+		return s.broken(cause)
 	}
 	return &sluice.Error{
 		Code:    sluice.Unavailable,
@@ -126,4 +153,30 @@ func (s *Store) unanswered(err error) error {
 		Try:     "look at the disk's health and at the daemon's log",
 		Err:     err,
 	}
+}
+
+// remember keeps a node for when no member serves.
+func (s *Store) remember(key string, n control.Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[key].Revision <= n.Revision {
+		s.known[key] = n
+	}
+}
+
+// recall is what is remembered; false if nothing was ever read, or the store is closed.
+func (s *Store) recall() (map[string]control.Node, bool) {
+	select {
+	case <-s.closing.Done():
+		return nil, false
+	default:
+	}
+	select {
+	case <-s.ready:
+	default:
+		return nil, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.known), true
 }

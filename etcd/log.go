@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -12,16 +13,16 @@ import (
 
 // quiet is etcd's logger: its chatter at slog's debug level, its errors as
 // warnings. Where etcd would end the process it calls fail with the reason,
-// and the goroutine that meant to do so stands still: the daemon goes on
-// watching and shaping, and says what happened.
+// and the goroutine that meant to do so ends alone: the daemon goes on
+// watching and shaping, and starts another member.
 func quiet(log *slog.Logger, fail context.CancelCauseFunc) *zap.Logger {
-	stop := standStill{fail}
+	stop := endAlone{fail}
 	return zap.New(zapCore{log: log.With("part", "etcd")}, zap.WithFatalHook(stop), zap.WithPanicHook(stop))
 }
 
-type standStill struct{ fail context.CancelCauseFunc }
+type endAlone struct{ fail context.CancelCauseFunc }
 
-func (s standStill) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+func (s endAlone) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	err := errors.New(e.Message)
 	for _, f := range fields {
 		if cause, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
@@ -29,7 +30,7 @@ func (s standStill) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 		}
 	}
 	s.fail(err)
-	select {}
+	runtime.Goexit()
 }
 
 // zapCore hands zap's entries to slog.

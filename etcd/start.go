@@ -7,17 +7,18 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"golang.org/x/sys/unix"
 
 	"sluice"
 )
 
 const (
-	member = "sluice" // the name of the only member
+	memberName = "sluice" // of the only member
 
 	// clientSocket is for etcdctl and whoever else writes the device store.
 	clientSocket = "client.sock"
@@ -27,9 +28,12 @@ const (
 	// waits for what others have the disk write, and that can be gigabytes.
 	startTimeout = 60 * time.Second
 
-	// snapshotEntries is how many writes etcd holds in memory, and replays
-	// after a crash. Ours are about 1 KiB.
-	snapshotEntries = 2000
+	// snapshotEntries is how many writes etcd holds in memory and in its log,
+	// and replays after a crash. Ours are about 1 KiB.
+	snapshotEntries = 1000
+	// logFiles is how many files of its log are kept at least, for people who
+	// look at them.
+	logFiles = 2
 
 	// commitEvery is how often etcd moves what its write-ahead log already
 	// holds into its database. The commit holds up writers for a sync of the
@@ -40,6 +44,9 @@ const (
 	// changes and as many vifs take a tenth of it.
 	sizeLimit = 512 << 20
 )
+
+// init is where etcd lets the size of its log's files be said: nowhere else.
+func init() { wal.SegmentSizeBytes = logSize }
 
 // claim makes dir, private to its owner, and locks it for this process.
 func claim(dir string) (*os.File, error) {
@@ -66,14 +73,34 @@ func claim(dir string) (*os.File, error) {
 	return home, nil
 }
 
-// start runs the member and waits until it serves.
-func (s *Store) start(ctx context.Context) error {
-	if err := enoughSpace(s.dir, spaceToStart); err != nil {
-		return err
+// start runs a member and waits until it serves.
+func (s *Store) start(ctx context.Context) (*member, error) {
+	if err := s.makeRoom(); err != nil {
+		return nil, err
 	}
-	if err := verify(s.dir); err != nil {
-		return err
+	if err := verify(s.dir); err != nil && !unborn(s.dir) {
+		return nil, err
 	}
+	if err := logThere(s.dir); err != nil {
+		return nil, err
+	}
+	m := new(member)
+	m.alive, m.fail = context.WithCancelCause(context.Background())
+	err := s.run(ctx, m)
+	if err == nil {
+		m.client = v3client.New(m.server.Server)
+		err = s.learn(ctx, m)
+	}
+	if err != nil {
+		m.fail(err)
+		s.end(m)
+		return nil, err
+	}
+	_ = s.allocate(m.server.Server.Backend().Size()) // and again, and said, by watchDisk
+	return m, nil
+}
+
+func (s *Store) run(ctx context.Context, m *member) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	type started struct {
@@ -89,7 +116,7 @@ func (s *Store) start(ctx context.Context) error {
 				result <- started{err: fmt.Errorf("%v", p)}
 			}
 		}()
-		server, err := embed.StartEtcd(s.config())
+		server, err := embed.StartEtcd(s.config(m))
 		result <- started{server, err}
 	}()
 	select {
@@ -97,35 +124,35 @@ func (s *Store) start(ctx context.Context) error {
 		if r.err != nil {
 			return r.err
 		}
-		s.server = r.server
-	case <-s.alive.Done():
-		return context.Cause(s.alive)
+		m.server = r.server
+	case <-m.alive.Done():
+		return context.Cause(m.alive)
 	case <-ctx.Done():
 		return fmt.Errorf("it did not start: %w", ctx.Err())
 	}
 	select {
-	case <-s.server.Server.ReadyNotify():
+	case <-m.server.Server.ReadyNotify():
 		return nil
-	case err := <-s.server.Err():
+	case err := <-m.server.Err():
 		return err
-	case <-s.alive.Done():
-		return context.Cause(s.alive)
+	case <-m.alive.Done():
+		return context.Cause(m.alive)
 	case <-ctx.Done():
 		return fmt.Errorf("it did not become ready in time, as happens on a disk that is overwhelmed: %w", ctx.Err())
 	}
 }
 
 // config is one member, alone, small and quiet.
-func (s *Store) config() *embed.Config {
+func (s *Store) config(m *member) *embed.Config {
 	c := embed.NewConfig()
-	c.Name, c.Dir = member, s.dir
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quiet(s.log, s.fail))
+	c.Name, c.Dir = memberName, s.dir
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(quiet(s.log, m.fail))
 
 	// A member without peers listens to none. The name stands in for the
 	// address that nobody will dial.
-	nobody := url.URL{Scheme: "unix", Host: member}
+	nobody := url.URL{Scheme: "unix", Host: memberName}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = nil, []url.URL{nobody}
-	c.InitialCluster = member + "=" + nobody.String()
+	c.InitialCluster = memberName + "=" + nobody.String()
 	// A socket's path has at most 107 bytes. Through the open directory it
 	// is short wherever the directory is.
 	socket := url.URL{Scheme: "unix", Host: fmt.Sprintf("/proc/self/fd/%d/%s", s.home.Fd(), clientSocket)}
@@ -138,6 +165,7 @@ func (s *Store) config() *embed.Config {
 	c.SnapshotCount, c.SnapshotCatchUpEntries = snapshotEntries, snapshotEntries/4
 	c.BackendBatchInterval = commitEvery
 	c.QuotaBackendBytes = sizeLimit
+	c.MaxWalFiles, c.MaxSnapFiles = logFiles, logFiles
 	c.AutoCompactionRetention = "0" // none: keepHouse does it, by count
 	return c
 }
@@ -148,16 +176,15 @@ func (s *Store) broken(err error) error {
 	if errors.As(err, &known) {
 		return known
 	}
+	if full := enoughSpace(s.dir, spaceToWrite); full != nil {
+		return full
+	}
 	e := &sluice.Error{
 		Code:      sluice.Unavailable,
 		Message:   fmt.Sprintf("the store in %s cannot be used", s.dir),
 		Unchanged: "what the kernel enforces stays as it is",
 		Try:       "the daemon's log says more; if the files are damaged, restore them, or move the directory away to begin anew without settings",
 		Err:       err,
-	}
-	if errors.Is(err, unix.ENOSPC) || strings.Contains(err.Error(), unix.ENOSPC.Error()) {
-		e.Message = fmt.Sprintf("the disk of the store in %s is full", s.dir)
-		e.Try = "free some space, then start the daemon again"
 	}
 	return e
 }

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -14,11 +15,14 @@ var _ control.Store = (*Store)(nil)
 
 // Get implements [control.Store].
 func (s *Store) Get(ctx context.Context, key string) (control.Node, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Get(ctx, vifKey(key))
+	m, ctx, done, err := s.ask(ctx)
 	if err != nil {
-		return control.Node{}, s.unanswered(err)
+		return s.recallOne(key, err)
+	}
+	defer done()
+	r, err := m.client.Get(ctx, vifKey(key))
+	if err != nil {
+		return control.Node{}, s.unanswered(m, err)
 	}
 	if len(r.Kvs) == 0 {
 		return control.Node{Value: sluice.UnshapedBoth, State: sluice.Connected}, nil
@@ -26,14 +30,33 @@ func (s *Store) Get(ctx context.Context, key string) (control.Node, error) {
 	return decodeNode(key, r.Kvs[0].Value, r.Kvs[0].ModRevision)
 }
 
+// recallOne is Get where no member serves, for the reason err.
+func (s *Store) recallOne(key string, err error) (control.Node, error) {
+	known, ok := s.recall()
+	if !ok {
+		return control.Node{}, err
+	}
+	n, ok := known[key]
+	if !ok {
+		return control.Node{Value: sluice.UnshapedBoth, State: sluice.Connected}, nil
+	}
+	return n, nil
+}
+
 // Nodes implements [control.Store]. Like Watch, it passes over a damaged
 // record: one must not stand in everybody's way.
 func (s *Store) Nodes(ctx context.Context) (map[string]control.Node, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Get(ctx, vifPrefix, clientv3.WithPrefix())
+	m, ctx, done, err := s.ask(ctx)
 	if err != nil {
-		return nil, s.unanswered(err)
+		if known, ok := s.recall(); ok {
+			return known, nil
+		}
+		return nil, err
+	}
+	defer done()
+	r, err := m.client.Get(ctx, vifPrefix, clientv3.WithPrefix())
+	if err != nil {
+		return nil, s.unanswered(m, err)
 	}
 	nodes := make(map[string]control.Node, len(r.Kvs))
 	for _, kv := range r.Kvs {
@@ -53,31 +76,36 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 	if seen.State != sluice.Connected {
 		return conflict(c)
 	}
-	if err := enoughSpace(s.dir, spaceToWrite); err != nil {
+	if err := s.room(); err != nil {
 		return err
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
+	m, ctx, done, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	for {
 		c.ID = s.lastID.Add(1)
 		next := control.Node{Value: c.To, State: sluice.Reconfiguring, Change: c.ID, Lease: seen.Lease}
 		unused := clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)
-		r, err := s.client.Txn(ctx).
+		r, err := m.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision)), unused).
 			Then(clientv3.OpPut(vifKey(c.Key), encodeNode(next)), clientv3.OpPut(changeKey(c.ID), encode(c))).
 			Else(clientv3.OpGet(changeKey(c.ID), clientv3.WithCountOnly())).
 			Commit()
 		switch {
 		case err != nil:
-			return s.unanswered(err)
+			return s.unanswered(m, err)
 		case r.Succeeded:
+			next.Revision = uint64(r.Header.Revision)
+			s.remember(c.Key, next)
 			return nil
 		case r.Responses[0].GetResponseRange().Count == 0:
 			c.ID = 0
 			return conflict(c)
 		}
 		// Another writer of the same store took the ID; go on after its last.
-		last, err := s.newestID(ctx)
+		last, err := s.newestID(ctx, m)
 		if err != nil {
 			c.ID = 0
 			return err
@@ -89,22 +117,25 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 // Note implements [control.Store].
 func (s *Store) Note(ctx context.Context, c *sluice.Change) error {
 	c.ID = 0
-	if err := enoughSpace(s.dir, spaceToWrite); err != nil {
+	if err := s.room(); err != nil {
 		return err
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
+	m, ctx, done, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	for {
 		c.ID = s.lastID.Add(1)
-		r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)).
+		r, err := m.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)).
 			Then(clientv3.OpPut(changeKey(c.ID), encode(c))).Commit()
 		if err != nil {
-			return s.unanswered(err)
+			return s.unanswered(m, err)
 		}
 		if r.Succeeded {
 			return nil
 		}
-		last, err := s.newestID(ctx)
+		last, err := s.newestID(ctx, m)
 		if err != nil {
 			return err
 		}
@@ -133,23 +164,39 @@ func (s *Store) Finish(ctx context.Context, c sluice.Change, seen control.Node) 
 func (s *Store) Keep(ctx context.Context, c sluice.Change, seen control.Node) error {
 	next := seen
 	next.Lease = control.Lease{}
+	if err := s.room(); err != nil {
+		return err
+	}
 	return s.write(ctx, c, seen, next)
 }
 
+// writeWait is how long the end of a change waits for the next member: a
+// planned start takes a third of a second.
+const writeWait = 2 * time.Second
+
 // write writes a node and a change, if the node is still as it was seen.
 func (s *Store) write(ctx context.Context, c sluice.Change, seen, next control.Node) error {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Txn(ctx).
+	m, bound, done, err := s.ask(ctx)
+	for until := time.Now().Add(writeWait); err != nil && time.Now().Before(until) && ctx.Err() == nil && s.closing.Err() == nil; {
+		time.Sleep(10 * time.Millisecond)
+		m, bound, done, err = s.ask(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer done()
+	r, err := m.client.Txn(bound).
 		If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision))).
 		Then(clientv3.OpPut(vifKey(c.Key), encodeNode(next)), clientv3.OpPut(changeKey(c.ID), encode(c))).
 		Commit()
 	if err != nil {
-		return s.unanswered(err)
+		return s.unanswered(m, err)
 	}
 	if !r.Succeeded {
 		return conflict(&c)
 	}
+	next.Revision = uint64(r.Header.Revision)
+	s.remember(c.Key, next)
 	return nil
 }
 
@@ -160,11 +207,14 @@ func conflict(c *sluice.Change) error {
 
 // Change implements [control.Store].
 func (s *Store) Change(ctx context.Context, id uint64) (sluice.Change, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Get(ctx, changeKey(id))
+	m, ctx, done, err := s.ask(ctx)
 	if err != nil {
-		return sluice.Change{}, s.unanswered(err)
+		return sluice.Change{}, err
+	}
+	defer done()
+	r, err := m.client.Get(ctx, changeKey(id))
+	if err != nil {
+		return sluice.Change{}, s.unanswered(m, err)
 	}
 	if len(r.Kvs) == 0 {
 		return sluice.Change{}, &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no change %d in the journal", id),
@@ -178,11 +228,14 @@ func (s *Store) Changes(ctx context.Context, limit int) ([]sluice.Change, error)
 	if limit <= 0 {
 		return []sluice.Change{}, nil
 	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Get(ctx, changePrefix, newestFirst, clientv3.WithPrefix(), clientv3.WithLimit(int64(limit)))
+	m, ctx, done, err := s.ask(ctx)
 	if err != nil {
-		return nil, s.unanswered(err)
+		return nil, err
+	}
+	defer done()
+	r, err := m.client.Get(ctx, changePrefix, newestFirst, clientv3.WithPrefix(), clientv3.WithLimit(int64(limit)))
+	if err != nil {
+		return nil, s.unanswered(m, err)
 	}
 	changes := make([]sluice.Change, 0, len(r.Kvs))
 	for _, kv := range r.Kvs {
@@ -200,12 +253,10 @@ func (s *Store) Changes(ctx context.Context, limit int) ([]sluice.Change, error)
 var newestFirst = clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend)
 
 // newestID is the highest ID in the journal, 0 if it is empty.
-func (s *Store) newestID(ctx context.Context) (uint64, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Get(ctx, changePrefix, newestFirst, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
+func (s *Store) newestID(ctx context.Context, m *member) (uint64, error) {
+	r, err := m.client.Get(ctx, changePrefix, newestFirst, clientv3.WithPrefix(), clientv3.WithLimit(1), clientv3.WithKeysOnly())
 	if err != nil {
-		return 0, s.unanswered(err)
+		return 0, s.unanswered(m, err)
 	}
 	if len(r.Kvs) == 0 {
 		return 0, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -13,7 +14,13 @@ import (
 	"sluice/control"
 )
 
-func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+// quietLog says nothing, or with LOUD=1 in the environment all.
+func quietLog() *slog.Logger {
+	if os.Getenv("LOUD") != "" {
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.DiscardHandler)
+}
 
 // open opens a store for one test, in dir.
 func open(t testing.TB, dir string) *Store {
@@ -175,7 +182,7 @@ func TestIDs(t *testing.T) {
 	}
 	all.Wait()
 	// Somebody else's IDs are jumped over.
-	if _, err := s.client.Put(context.Background(), changeKey(200), encode(sluice.Change{ID: 200, Result: sluice.Done})); err != nil {
+	if _, err := s.now.Load().client.Put(context.Background(), changeKey(200), encode(sluice.Change{ID: 200, Result: sluice.Done})); err != nil {
 		t.Fatal(err)
 	}
 	s.lastID.Store(199)
@@ -318,11 +325,11 @@ func TestWatchAfterCompaction(t *testing.T) {
 	defer cancel()
 	s := open(t, t.TempDir())
 	finish(t, s, begin(t, s, "web", limited(10*sluice.Mbit)), sluice.Done)
-	r, err := s.client.Get(ctx, "x")
+	r, err := s.now.Load().client.Get(ctx, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.client.Compact(ctx, r.Header.Revision); err != nil {
+	if _, err := s.now.Load().client.Compact(ctx, r.Header.Revision); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.follow(ctx, 1, nil); err == nil || ctx.Err() != nil {

@@ -25,11 +25,11 @@ const (
 // rate of changes, the store stays small.
 func (s *Store) keepHouse() {
 	for {
-		if err := s.tidyUp(s.alive); err != nil && s.alive.Err() == nil {
+		if err := s.tidyUp(s.closing); err != nil && s.closing.Err() == nil && s.now.Load() != nil && s.room() == nil {
 			s.log.Warn("the store could not be tidied up", "error", err)
 		}
 		select {
-		case <-s.alive.Done():
+		case <-s.closing.Done():
 			return
 		case <-s.tidy:
 		}
@@ -39,11 +39,19 @@ func (s *Store) keepHouse() {
 // tidyUp deletes the oldest finished changes beyond those kept, and forgets
 // old revisions.
 func (s *Store) tidyUp(ctx context.Context) error {
+	if err := s.room(); err != nil {
+		return err
+	}
+	m := s.now.Load()
+	if m == nil {
+		return errClosed
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	defer context.AfterFunc(m.alive, cancel)()
 	if newest := s.lastID.Load(); newest > journalKept {
 		end := changeKey(newest - journalKept + 1)
-		r, err := s.client.Get(ctx, changePrefix, clientv3.WithRange(end), clientv3.WithLimit(4*tidyEvery))
+		r, err := m.client.Get(ctx, changePrefix, clientv3.WithRange(end), clientv3.WithLimit(4*tidyEvery))
 		if err != nil {
 			return err
 		}
@@ -55,17 +63,17 @@ func (s *Store) tidyUp(ctx context.Context) error {
 			deletes = append(deletes, clientv3.OpDelete(string(kv.Key)))
 		}
 		for some := range slices.Chunk(deletes, int(embed.DefaultMaxTxnOps)) {
-			if _, err := s.client.Txn(ctx).Then(some...).Commit(); err != nil {
+			if _, err := m.client.Txn(ctx).Then(some...).Commit(); err != nil {
 				return err
 			}
 		}
 	}
-	r, err := s.client.Get(ctx, changePrefix, clientv3.WithCountOnly(), clientv3.WithPrefix())
+	r, err := m.client.Get(ctx, changePrefix, clientv3.WithCountOnly(), clientv3.WithPrefix())
 	if err != nil {
 		return err
 	}
 	if last := r.Header.Revision - revisionsKept; last > 0 {
-		if _, err := s.client.Compact(ctx, last); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		if _, err := m.client.Compact(ctx, last); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 			return err
 		}
 	}

@@ -15,20 +15,35 @@ import (
 // retryWatch is how long a broken watch waits before it looks again.
 const retryWatch = time.Second
 
-// Watch implements [control.Store].
+// Watch implements [control.Store]. It waits until the store has been opened.
 func (s *Store) Watch(ctx context.Context) (<-chan control.Update, error) {
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.closing.Done():
+		return nil, errClosed
+	}
 	now, revision, err := s.snapshot(ctx)
-	if err != nil {
-		return nil, err
+	for err != nil { // it may just be failing
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-s.closing.Done():
+			return nil, errClosed
+		case <-time.After(retryWatch):
+		}
+		now, revision, err = s.snapshot(ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	out := make(chan control.Update)
 	s.chores.Go(func() {
 		defer close(out)
 		defer cancel()
-		defer context.AfterFunc(s.alive, cancel)()
+		defer context.AfterFunc(s.closing, cancel)()
 		for {
 			for _, u := range now {
+				s.remember(u.Key, u.Node)
 				if !send(ctx, out, u) {
 					return
 				}
@@ -39,7 +54,9 @@ func (s *Store) Watch(ctx context.Context) (<-chan control.Update, error) {
 				if ctx.Err() != nil {
 					return
 				}
-				s.log.Warn("the store's watch broke; looking again", "error", err)
+				if s.now.Load() != nil {
+					s.log.Warn("the store's watch broke; looking again", "error", err)
+				}
 				if now, revision, err = s.snapshot(ctx); err == nil {
 					break
 				}
@@ -55,11 +72,14 @@ func (s *Store) Watch(ctx context.Context) (<-chan control.Update, error) {
 
 // snapshot is every node, with the change of those under way, at one revision.
 func (s *Store) snapshot(ctx context.Context) ([]control.Update, int64, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	r, err := s.client.Get(ctx, vifPrefix, clientv3.WithPrefix())
+	m, ctx, done, err := s.ask(ctx)
 	if err != nil {
-		return nil, 0, s.unanswered(err)
+		return nil, 0, err
+	}
+	defer done()
+	r, err := m.client.Get(ctx, vifPrefix, clientv3.WithPrefix())
+	if err != nil {
+		return nil, 0, s.unanswered(m, err)
 	}
 	updates := make([]control.Update, 0, len(r.Kvs))
 	for _, kv := range r.Kvs {
@@ -69,9 +89,9 @@ func (s *Store) snapshot(ctx context.Context) ([]control.Update, int64, error) {
 			continue
 		}
 		if u.Node.State == sluice.Reconfiguring {
-			c, err := s.client.Get(ctx, changeKey(u.Node.Change), clientv3.WithRev(r.Header.Revision))
+			c, err := m.client.Get(ctx, changeKey(u.Node.Change), clientv3.WithRev(r.Header.Revision))
 			if err != nil {
-				return nil, 0, s.unanswered(err)
+				return nil, 0, s.unanswered(m, err)
 			}
 			s.attach(&u, c.Kvs)
 		}
@@ -82,7 +102,15 @@ func (s *Store) snapshot(ctx context.Context) ([]control.Update, int64, error) {
 
 // follow sends every write from the given revision on, until it cannot.
 func (s *Store) follow(ctx context.Context, revision int64, out chan<- control.Update) error {
-	for r := range s.client.Watch(ctx, allPrefix, clientv3.WithPrefix(), clientv3.WithRev(revision), clientv3.WithFilterDelete()) {
+	m, _, done, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.alive, cancel)()
+	for r := range m.client.Watch(ctx, allPrefix, clientv3.WithPrefix(), clientv3.WithRev(revision), clientv3.WithFilterDelete()) {
 		if err := r.Err(); err != nil {
 			return err
 		}
@@ -105,6 +133,7 @@ func (s *Store) follow(ctx context.Context, revision int64, out chan<- control.U
 			if kv := changes[e.Kv.ModRevision]; kv != nil {
 				s.attach(&u, []*mvccpb.KeyValue{kv})
 			}
+			s.remember(u.Key, u.Node)
 			if !send(ctx, out, u) {
 				return ctx.Err()
 			}

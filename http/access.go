@@ -90,9 +90,12 @@ func (s *Server) admit(need access, r *http.Request) (by string, err error) {
 		return "", err
 	}
 	if need == writing || need == reading && p.door.exposed {
-		if given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); !ok || !sameToken(given, s.Token) {
-			return "", &sluice.Error{Code: sluice.Refused, Message: "the daemon's token is missing or wrong", Unchanged: "nothing was changed",
-				Try: "Authorization: Bearer TOKEN, with what the file " + tokenFile + " in the daemon's state directory holds"}
+		ok, err := s.authorised(r)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			return "", wrongToken()
 		}
 		by = "token"
 	}

@@ -125,6 +125,12 @@ func TestFullDoor(t *testing.T) {
 			t.Fatal("a newcomer:", status)
 		}
 	}
+	b := d.Listener.(*bounded)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.conns); n > mostConns || n < mostConns-20 {
+		t.Errorf("the door holds %d connections, and may %d", n, mostConns)
+	}
 }
 
 // Streams of events are bounded per client and per door, and the Unix
@@ -132,8 +138,7 @@ func TestFullDoor(t *testing.T) {
 func TestStreams(t *testing.T) {
 	d := tcpDoor(t)
 	u, root := unixDoor(t)
-	h := newHost()
-	serve(t, h, d, u)
+	s := serve(t, newHost(), d, u)
 	granted := 0
 	for range mostClientStreams + 5 {
 		if get(dialAs(t, nobody, d.Addr()), "/v1/events") == 200 {
@@ -149,6 +154,8 @@ func TestStreams(t *testing.T) {
 	if status := get(dialAs(t, nobody-2, d.Addr()), "/v1/events"); status != 200 {
 		t.Error("a client with no stream yet:", status)
 	}
+	s.lane.once.Do(func() { s.lane.turn = make(chan struct{}, 1) })
+	s.lane.turn <- struct{}{} // others are served, and root does not wait for them
 	for range mostStreams {
 		seen := make(chan bool, 1)
 		go root.Watch(t.Context(), func(sluice.DataSet) { seen <- true }, nil)
@@ -161,15 +168,16 @@ func TestStreams(t *testing.T) {
 }
 
 // failing is a listener whose Accept fails at first, as when the process has
-// no descriptor left.
+// no descriptor left, or the kernel no memory: of the latter net/http would end.
 type failing struct {
 	net.Listener
 	left atomic.Int32
 }
 
 func (f *failing) Accept() (net.Conn, error) {
-	if f.left.Add(-1) >= 0 {
-		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	if left := f.left.Add(-1); left >= 0 {
+		why := []error{syscall.EMFILE, syscall.ENOBUFS}[left%2]
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", why)}
 	}
 	return f.Listener.Accept()
 }

@@ -123,7 +123,7 @@ func (h *host) Check(context.Context) []sluice.Finding {
 const testToken = "LET-ME-IN"
 
 // serve starts the API at the doors and ends it with the test.
-func serve(t *testing.T, h *host, doors ...*Door) {
+func serve(t *testing.T, h *host, doors ...*Door) *Server {
 	t.Helper()
 	s := &Server{Control: h, Monitor: usage{h}, Doctor: h, Token: testToken, Log: slog.New(slog.DiscardHandler),
 		Page: fstest.MapFS{"index.html": {Data: []byte("<!doctype html>")}, "assets/app-1a2b.js": {Data: []byte("1")}}}
@@ -141,6 +141,7 @@ func serve(t *testing.T, h *host, doors ...*Door) {
 			t.Error("Serve does not end")
 		}
 	})
+	return s
 }
 
 func unixDoor(t *testing.T) (*Door, *Client) {

@@ -65,6 +65,7 @@ func (s *Server) routes(live *events, meters *meters) ([]route, error) {
 		{"POST", "/v1/capacity", writing, "Change what the link carries", nil, CapacityRequest{}, sluice.Link{}, s.setCapacity, nil},
 		{"GET", "/v1/recent", reading, "The recent past, for charts", []query{seconds}, nil, sluice.Recent{}, s.recent, nil},
 		{"GET", "/v1/doctor", reading, "What this host can and cannot do", nil, nil, []sluice.Finding{}, s.doctor, nil},
+		{"GET", "/v1/challenge", reading, "What a request is signed with that does not carry the token itself", nil, nil, Challenge{}, s.challenge, nil},
 		{"GET", "/v1/events", reading, "Server-sent events: dataset at every tick, change at every step of one", nil, nil, nil, nil, live.ServeHTTP},
 		{"GET", "/metrics", reading, "Metrics for Prometheus", nil, nil, nil, nil, meters.ServeHTTP},
 		{"GET", "/openapi.json", reading, "This document", nil, nil, nil, nil, openapi},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice"
@@ -32,12 +33,24 @@ type Server struct {
 	Monitor Monitor
 	Doctor  Doctor
 	Page    fs.FS  // the page's files, index.html among them
-	Token   string // what writing over TCP needs; see [Token]
+	Token   string // what writing over TCP needs, see [Token]; "" refuses it until [Server.UseToken]
 	Log     *slog.Logger
 
-	doors  []*Door // set by Serve
+	later  atomic.Pointer[string] // the token, if it came later
+	doors  []*Door                // set by Serve
 	lane   lane
+	signed signatures
 	probes recent[[]sluice.Finding]
+}
+
+// UseToken says what writing over TCP needs from now on.
+func (s *Server) UseToken(token string) { s.later.Store(&token) }
+
+func (s *Server) token() string {
+	if later := s.later.Load(); later != nil {
+		return *later
+	}
+	return s.Token
 }
 
 // Serve answers at the doors until ctx ends, then lets requests under way

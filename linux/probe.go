@@ -56,11 +56,20 @@ func attempt(ctx context.Context) []sluice.Finding {
 	failed, err := d.Set(ctx, sluice.Effective{Capacity: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited},
 		VIFs: map[string]sluice.Bound{v.Key(): {VIF: v, Want: sluice.Allocations{Tx: limit, Rx: limit}}}})
 	if err = errors.Join(err, failed[v.Key()]); err != nil {
-		return []sluice.Finding{{Name: "htb", Detail: err.Error(),
+		return []sluice.Finding{{Name: "ifb and htb", Detail: cause(err),
 			Try: "a kernel with CONFIG_IFB, CONFIG_NET_SCH_HTB, CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED and CONFIG_NET_SCH_INGRESS (Debian: linux-image-amd64)"}}
 	}
-	return []sluice.Finding{{Name: "htb", OK: true, Detail: "a limit was set on a device through an ifb and read back, above 34.36 Gbit/s too"},
+	return []sluice.Finding{{Name: "ifb and htb", OK: true, Detail: "a limit was set on a device through an ifb and read back, above 34.36 Gbit/s too"},
 		queues(d.Plain())}
+}
+
+// cause is what the kernel said, without whom to ask: that is the doctor.
+func cause(err error) string {
+	var told *sluice.Error
+	if errors.As(err, &told) && told.Err != nil {
+		return told.Err.Error()
+	}
+	return err.Error()
 }
 
 // queues says what waits in which kind of queue. Either will do.

@@ -23,8 +23,9 @@ type link struct {
 	store *etcd.Store
 	log   *slog.Logger
 
-	mu  sync.Mutex
-	now sluice.Capacity
+	mu     sync.Mutex
+	now    sluice.Capacity
+	unread bool // what was said while the daemon ran last could not be read yet
 }
 
 // newLink takes what was said while the daemon ran last, else what the
@@ -32,7 +33,7 @@ type link struct {
 func newLink(ctx context.Context, s settings, store *etcd.Store, log *slog.Logger) (*link, error) {
 	l := &link{store: store, log: log}
 	c, said, err := store.Capacity(ctx)
-	if err != nil {
+	if l.unread = sluice.CodeOf(err) == sluice.Unavailable; err != nil && !l.unread {
 		return nil, err
 	}
 	if said {
@@ -88,10 +89,20 @@ func (l *link) followSettings(ctx context.Context, read func() (settings, error)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	opened := l.store.Ready()
+	if !l.unread {
+		opened = nil
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-opened:
+			opened = nil
+			if err := l.recall(ctx, ctl); err != nil {
+				l.log.Error("the capacity that sluice capacity set cannot be read", "error", err)
+			}
+			continue
 		case <-hup:
 		}
 		s, err := read()
@@ -108,6 +119,17 @@ func (l *link) followSettings(ctx context.Context, read func() (settings, error)
 		c := l.capacity()
 		l.log.Info("capacity and reserve are what the settings say; all else needs a restart", "tx", c.Tx, "rx", c.Rx, "reserve", s.Reserve)
 	}
+}
+
+// recall takes what was said while the daemon ran last from a store that
+// could not be opened at the start.
+func (l *link) recall(ctx context.Context, ctl *control.Control) error {
+	c, said, err := l.store.Capacity(ctx)
+	if err != nil || !said {
+		return err
+	}
+	_, err = ctl.SetLink(ctx, control.LinkPatch{Tx: &c.Tx, Rx: &c.Rx})
+	return err
 }
 
 func capacityCommand(c *client) *cobra.Command {

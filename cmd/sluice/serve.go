@@ -95,7 +95,7 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
 		return &sluice.Error{Code: sluice.Unavailable, Message: "the state directory cannot be made", Unchanged: "nothing was started", Err: err}
 	}
-	token, err := http.Token(s.StateDir)
+	token, untilKept, err := tokenOf(s.StateDir, log)
 	if err != nil {
 		return err
 	}
@@ -164,14 +164,7 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	group.Go(func() error { watch.Run(ctx); return nil })
 	group.Go(func() error { link.followSettings(ctx, read, ctl); return nil })
 	group.Go(func() error { return server.Serve(ctx, doors...) })
-	group.Go(func() error {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-store.Failed():
-			return store.Err()
-		}
-	})
+	group.Go(func() error { untilKept(ctx, server); return nil })
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	return group.Wait()
 }

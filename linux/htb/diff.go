@@ -28,9 +28,6 @@ func Diff(have Kernel, want Tree) Steps {
 	if have.IFB == 0 || !have.HTB { // the classes went with it, and so do redirections to it
 		s.have.Classes, s.have.Queues = nil, nil
 	}
-	for minor := range s.have.Classes {
-		s.used[minor] = true
-	}
 	if c, ok := s.have.Classes[rootMinor]; len(want.Nodes) > 0 && (!ok || !c.Is(want.Link)) {
 		verb := MakeClass
 		if ok {
@@ -42,7 +39,9 @@ func Diff(have Kernel, want Tree) Steps {
 	for _, n := range want.Nodes {
 		s.node(n, names)
 	}
-	s.rest()
+	if !want.Part {
+		s.rest()
+	}
 	slices.Sort(s.Wait)
 	return s.Steps
 }
@@ -164,7 +163,7 @@ func (s *steps) open(minor uint16) {
 // allocateMinor is a minor that no class has; 0 if there is none.
 func (s *steps) allocateMinor() uint16 {
 	for m := uint16(firstMinor); m <= lastMinor; m++ {
-		if m != major && !s.used[m] { // a queue of that one would have the HTB's own handle
+		if _, taken := s.have.Classes[m]; m != major && !taken && !s.used[m] { // a queue of that one would have the HTB's own handle
 			s.used[m] = true
 			return m
 		}
@@ -198,6 +197,12 @@ func match(have Kernel, want Tree) map[string]uint16 {
 	claim := func(name string, minor uint16) {
 		if _, ok := names[name]; !ok && !taken[minor] {
 			names[name], taken[minor] = minor, true
+		}
+	}
+	for _, n := range want.Nodes {
+		minor := want.Names[n.Name]
+		if _, there := have.Classes[minor]; there && minor != rootMinor {
+			claim(n.Name, minor)
 		}
 	}
 	for _, n := range want.Nodes {

@@ -26,21 +26,28 @@ type Driver struct {
 
 	lock chan struct{} // one change at a time; what follows is under it
 
-	want     sluice.Effective
-	state    State
-	unknown  map[string]error // vifs of want that state lacks
-	links    map[string]int   // indices by name, as last looked up
-	have     map[sluice.Direction]*Kernel
-	known    bool // have is what the kernel has
+	want    sluice.Effective
+	state   State
+	unknown map[string]error // vifs of want that state lacks
+	links   map[string]int   // indices by name, as last looked up
+	have    map[sluice.Direction]*Kernel
+	known   bool                      // have is what the kernel has
+	plans   map[sluice.Direction]Tree // that were carried out last; nil if they were not, whole
+	planned struct {                  // what plans was made of
+		state    State
+		observed map[sluice.Direction]time.Time
+	}
 	programs *programs
 	activity map[sluice.Direction]Activity
 	waiting  map[class]time.Time // what is to go, and since when
 	again    *time.Timer         // looks at them again
 	pause    time.Duration       // until then
-	local    map[local]bool      // what the map of locals has
 	others   disturbances
 	tellMost int // see [reports]
 	closed   bool
+
+	localMu sync.Mutex
+	local   map[local]bool // what the map of locals has
 
 	mu       sync.Mutex // for what others read while a change goes on
 	problems map[string]string
@@ -48,6 +55,7 @@ type Driver struct {
 	devices  map[int]string                         // whose a device is, by ifindex
 	missing  bool                                   // a vif's device was not found
 	running  *programs
+	anyLocal bool // see hasLocal
 	ifbs     map[sluice.Direction]int
 	plain    bool
 	counted  Counts

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,5 +198,43 @@ func TestBusy(t *testing.T) {
 	}
 	if node("vif0").Prio != urgent {
 		t.Error("it does not get its priority back")
+	}
+}
+
+// TestReplan compares a plan made over where limits alone differ with one made
+// anew.
+func TestReplan(t *testing.T) {
+	s := State{Capacity: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Gbit}, Overhead: Ethernet, VIFs: map[string]VIF{},
+		Groups: map[string]sluice.Allocations{"gold": grouped(sluice.HostGroup, 500*sluice.Mbit)}}
+	for i := range 20 {
+		s.VIFs[fmt.Sprint("vm", i)] = VIF{i + 1, grouped([]string{"", "gold"}[i%2], sluice.Rate(10+i)*sluice.Mbit)}
+	}
+	a := Activity{At: time.Now(), Bytes: map[string]uint64{"vm1": 1}, Seen: map[string]time.Time{"vm3": time.Now()}}
+	old := Plan(s, sluice.Tx, a)
+	next := s
+	next.VIFs = maps.Clone(s.VIFs)
+	next.VIFs["vm3"] = VIF{4, grouped("gold", 99*sluice.Mbit)}
+	next.VIFs["vm4"] = VIF{5, grouped("", 98*sluice.Mbit)}
+	got, ok := old.replan(next, s, a, map[string]bool{"vm3": true, "vm4": true})
+	if want := Plan(next, sluice.Tx, a); !ok || !slices.Equal(got.Nodes, want.Nodes) || slices.Equal(got.Nodes, old.Nodes) {
+		t.Errorf("%v:\n%+v\nwant\n%+v", ok, got.Nodes, want.Nodes)
+	}
+	for what, change := range map[string]func(*sluice.Allocations){
+		"another group":  func(w *sluice.Allocations) { w.Group = "" },
+		"a weight":       func(w *sluice.Allocations) { w.Tx.Weight = 7 },
+		"no limit":       func(w *sluice.Allocations) { w.Tx.Limit = sluice.Unlimited },
+		"a guarantee":    func(w *sluice.Allocations) { w.Tx.Guarantee = 1 },
+		"another device": nil,
+	} {
+		v := s.VIFs["vm3"]
+		if change == nil {
+			v.Ifindex = 99
+		} else {
+			change(&v.Want)
+		}
+		next.VIFs["vm3"] = v
+		if _, ok := old.replan(next, s, a, map[string]bool{"vm3": true}); ok {
+			t.Errorf("%s is taken for another limit", what)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package htb
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"sluice"
@@ -13,6 +14,13 @@ type Tree struct {
 	Direction sluice.Direction
 	Link      tc.HTB // the root class
 	Nodes     []Node // groups before their members
+	// Part: the nodes are not all that there are to be, so nothing is taken down
+	// for not being among them. Names are the classes that nodes have as far
+	// as is known then.
+	Part  bool
+	Names map[string]uint16
+
+	share sharing // that the nodes were made with
 }
 
 // Node is a class below the root: a group's, or a vif's.
@@ -37,36 +45,73 @@ func (n Node) Group() bool { return n.Ifindex == 0 }
 func Plan(s State, d sluice.Direction, a Activity) Tree {
 	t := Tree{Direction: d, Link: s.link(d)}
 	shaped := s.shaped(d)
-	share, over := s.share(d, shaped, a), s.overhead(d)
+	t.share = s.share(d, shaped, a)
 	depth := map[string]int{} // of groups with members, by name
-	for key, v := range shaped {
+	vifs := make([]Node, 0, len(shaped))
+	for _, key := range slices.Sorted(maps.Keys(shaped)) {
+		v := shaped[key]
 		chain, ok := s.ancestors(v.Want.Group)
 		if !ok {
 			continue
 		}
-		own := v.Want.Get(d)
-		rate, limited := min(bytesPerSecond(own.Limit), bytesPerSecond(s.Capacity.Get(d))), own.Limit != sluice.Unlimited
 		for i, name := range chain {
 			depth[name] = len(chain) - i
-			limited = limited || s.Groups[name].Get(d).Limit != sluice.Unlimited
 		}
-		_, demoted := a.Beyond[key]
-		t.Nodes = append(t.Nodes, Node{Name: key, Parent: groupKey(v.Want.Group), Ifindex: v.Ifindex, Local: !limited,
-			Class: leaf(own, share.quanta[key], share.late, over, demoted), Queue: newQueue(rate, share.late)})
+		vifs = append(vifs, s.node(d, key, v, chain, t.share, a))
 	}
 	for name := range depth {
 		g := s.Groups[name]
-		t.Nodes = append(t.Nodes, Node{Name: groupKey(name), Parent: groupKey(g.Group), Class: inner(g.Get(d), share.late, over)})
+		t.Nodes = append(t.Nodes, Node{Name: groupKey(name), Parent: groupKey(g.Group), Class: inner(g.Get(d), t.share.late, s.overhead(d))})
 	}
-	level := func(n Node) int { // outer groups, inner ones, vifs
-		if n.Group() {
-			name, _ := sluice.GroupOf(n.Name)
-			return depth[name]
-		}
-		return sluice.MaxDepth + 2
+	level := func(n Node) int { // outer groups before inner ones
+		name, _ := sluice.GroupOf(n.Name)
+		return depth[name]
 	}
 	slices.SortFunc(t.Nodes, func(a, b Node) int { return cmp.Or(cmp.Compare(level(a), level(b)), cmp.Compare(a.Name, b.Name)) })
+	t.Nodes = append(t.Nodes, vifs...)
 	return t
+}
+
+// node is a vif's class.
+func (s State) node(d sluice.Direction, key string, v VIF, chain []string, share sharing, a Activity) Node {
+	own := v.Want.Get(d)
+	rate, limited := min(bytesPerSecond(own.Limit), bytesPerSecond(s.Capacity.Get(d))), own.Limit != sluice.Unlimited
+	for _, name := range chain {
+		limited = limited || s.Groups[name].Get(d).Limit != sluice.Unlimited
+	}
+	_, demoted := a.Beyond[key]
+	return Node{Name: key, Parent: groupKey(v.Want.Group), Ifindex: v.Ifindex, Local: !limited,
+		Class: leaf(own, share.quanta[key], share.late, s.overhead(d), demoted), Queue: newQueue(rate, share.late)}
+}
+
+// replan is what Plan would make of s, where all that differs from old, which t
+// was made of under the same activity, are limits of the vifs with the keys: then
+// nobody else's node is another. ok is false where more differs.
+func (t Tree) replan(s, old State, a Activity, keys map[string]bool) (again Tree, ok bool) {
+	if s.Capacity != old.Capacity || s.Overhead != old.Overhead || len(s.VIFs) != len(old.VIFs) || !maps.Equal(s.Groups, old.Groups) {
+		return t, false
+	}
+	t.Nodes = slices.Clone(t.Nodes)
+	groups := slices.IndexFunc(t.Nodes, func(n Node) bool { return !n.Group() })
+	for key := range keys {
+		v, is := s.VIFs[key]
+		was, had := old.VIFs[key]
+		now, before := v.Want.Get(t.Direction), was.Want.Get(t.Direction)
+		if now.Limit == sluice.Unlimited || before.Limit == sluice.Unlimited {
+			return t, false // it may come into the tree, or leave it
+		}
+		now.Limit = before.Limit
+		if !is || !had || now != before || v.Ifindex != was.Ifindex || v.Want.Group != was.Want.Group {
+			return t, false
+		}
+		at, found := slices.BinarySearchFunc(t.Nodes[max(groups, 0):], key, func(n Node, key string) int { return cmp.Compare(n.Name, key) })
+		chain, known := s.ancestors(v.Want.Group)
+		if !found || !known {
+			return t, false
+		}
+		t.Nodes[max(groups, 0)+at] = s.node(t.Direction, key, v, chain, t.share, a)
+	}
+	return t, true
 }
 
 // groupKey is the key of a group; "" for the host itself.
@@ -75,4 +120,33 @@ func groupKey(name string) string {
 		return ""
 	}
 	return sluice.GroupVIF(name).Key()
+}
+
+// differing are the names of nodes that two plans have differently; ok is
+// false where they do not have the same nodes.
+func (t Tree) differing(old Tree) (names map[string]bool, ok bool) {
+	if len(t.Nodes) != len(old.Nodes) || t.Link != old.Link {
+		return nil, false
+	}
+	names = make(map[string]bool)
+	for i, n := range t.Nodes {
+		switch was := old.Nodes[i]; {
+		case n.Name != was.Name:
+			return nil, false
+		case n != was:
+			names[n.Name] = true
+		}
+	}
+	return names, true
+}
+
+// part is the plan of some nodes alone, and of all groups.
+func (t Tree) part(names map[string]bool) Tree {
+	out := Tree{Direction: t.Direction, Link: t.Link, Part: true}
+	for _, n := range t.Nodes {
+		if n.Group() || names[n.Name] {
+			out.Nodes = append(out.Nodes, n)
+		}
+	}
+	return out
 }

@@ -167,6 +167,9 @@ func (d *Driver) takeMaps(found map[string]*ebpf.Map, id uint32) {
 
 func (d *Driver) loadWith(found map[string]*ebpf.Map) (err error) {
 	d.programs, err = load(found)
+	if err == nil {
+		d.adoptLocal()
+	}
 	d.mu.Lock()
 	d.running = d.programs
 	d.mu.Unlock()

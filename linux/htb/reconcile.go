@@ -31,25 +31,76 @@ const tries = 3
 // it at a time, and reads it back. It returns what it did, and what is not
 // enforced by key.
 func (d *Driver) reconcile(ctx context.Context, l look, most int) (did []Op, failed map[string]error, err error) {
+	l.all = l.all || !d.known
 	if err := d.look(l); err != nil {
 		d.known = false
 		return nil, nil, err
 	}
-	return d.settle(ctx, maps.Clone(d.unknown), most)
+	if l.all || l.trees || len(l.links) > 0 || len(l.keys) > many {
+		l.keys = nil
+	}
+	return d.settle(ctx, l.keys, maps.Clone(d.unknown), most)
 }
 
-// settle applies what differs from d.have, and reads it back.
-func (d *Driver) settle(ctx context.Context, failed map[string]error, most int) (did []Op, _ map[string]error, err error) {
+// plan makes both plans. Where the last ones were carried out whole, only what
+// is different in the new ones is left to compare, and what was looked at.
+func (d *Driver) plan(looked map[string]bool) map[sluice.Direction]Tree {
+	plans, old := make(map[sluice.Direction]Tree, 2), d.plans
+	for _, dir := range sluice.Directions {
+		again, ok := Tree{}, false
+		if looked != nil && old != nil && d.planned.observed[dir].Equal(d.activity[dir].At) {
+			again, ok = old[dir].replan(d.state, d.planned.state, d.activity[dir], looked)
+		}
+		if !ok {
+			again = Plan(d.state, dir, d.activity[dir])
+		}
+		plans[dir] = again
+	}
+	d.planned.state, d.planned.observed = d.state, map[sluice.Direction]time.Time{}
+	for _, dir := range sluice.Directions {
+		d.planned.observed[dir] = d.activity[dir].At
+	}
+	d.mu.Lock()
+	d.anyLocal = hasLocal(plans)
+	d.mu.Unlock()
+	d.plans = maps.Clone(plans)
+	if looked == nil || len(d.waiting) > 0 {
+		return plans
+	}
+	for _, dir := range sluice.Directions {
+		names, same := plans[dir].differing(old[dir])
+		if !same || len(names) > many {
+			return plans
+		}
+		maps.Copy(names, looked)
+		plans[dir] = plans[dir].part(names)
+	}
+	return plans
+}
+
+// settle applies what differs from d.have, and reads it back. Of a plan that
+// was carried out before, only looked are compared again; nil is everything.
+func (d *Driver) settle(ctx context.Context, looked map[string]bool, failed map[string]error, most int) (did []Op, _ map[string]error, err error) {
+	plans := d.plan(looked)
+	done := false
+	defer func() {
+		if !done { // what is left is to be found by the next comparison
+			d.plans = nil
+		}
+	}()
 	for try := 0; ; try++ {
 		left, wait := 0, map[class]bool{}
 		var touched []touch
 		for _, dir := range sluice.Directions {
-			want := Plan(d.state, dir, d.activity[dir])
+			want := plans[dir]
+			if want.Part {
+				want.Names = d.at[dir]
+			}
 			if err := d.freshen(dir, want); err != nil {
 				return did, nil, err
 			}
 			steps := Diff(*d.have[dir], want)
-			d.note(dir, steps.At)
+			d.note(dir, want, steps.At)
 			for _, minor := range steps.Wait {
 				wait[class{dir, minor}] = true
 			}
@@ -84,7 +135,7 @@ func (d *Driver) settle(ctx context.Context, failed map[string]error, most int) 
 				}
 			}
 		}
-		if left == 0 || try == tries || most != everything {
+		if done = left == 0; done || try == tries || most != everything {
 			d.wait(wait)
 			break
 		}
@@ -161,7 +212,10 @@ func (d *Driver) freshen(dir sluice.Direction, want Tree) error {
 		return nil
 	}
 	wanted := make(map[uint16]bool, len(want.Nodes))
-	names := match(*k, want)
+	names := d.at[dir]
+	if !want.Part {
+		names = match(*k, want)
+	}
 	for _, n := range want.Nodes {
 		minor := names[n.Name]
 		c, ok := k.Classes[minor]
@@ -174,6 +228,9 @@ func (d *Driver) freshen(dir sluice.Direction, want Tree) error {
 				return err
 			}
 		}
+	}
+	if want.Part {
+		return nil
 	}
 	for minor := range k.Classes {
 		if minor == rootMinor || wanted[minor] {
@@ -232,7 +289,7 @@ func (d *Driver) lookAgain() {
 			d.known = false
 		}
 	}
-	if _, _, err := d.reconcile(context.Background(), look{}, everything); err != nil {
+	if _, _, err := d.settle(context.Background(), nil, maps.Clone(d.unknown), everything); err != nil {
 		d.log.Warn("classes that are not used any more stay until the next change", "error", err)
 	}
 }
@@ -241,9 +298,12 @@ func (d *Driver) lookAgain() {
 func (d *Driver) obstacles() map[string]error {
 	found := make(map[string]error)
 	for _, dir := range sluice.Directions {
-		shaped := d.state.shaped(dir)
-		for key, v := range shaped {
+		contended := d.state.contended(dir)
+		for key, v := range d.state.VIFs {
 			h := d.have[dir].Hooks[v.Ifindex]
+			if !h.Ingress && len(h.Before) == 0 || !d.state.passes(dir, v, contended) {
+				continue
+			}
 			device := d.want.VIFs[key].VIF.Device
 			switch {
 			case h.Ingress:
@@ -319,9 +379,20 @@ func (d *Driver) readBack(touched []touch) error {
 }
 
 // note remembers which classes the names have, for counters.
-func (d *Driver) note(dir sluice.Direction, at map[string]uint16) {
+func (d *Driver) note(dir sluice.Direction, of Tree, at map[string]uint16) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if of.Part {
+		all := d.at[dir]
+		for name, minor := range at {
+			if all[name] != minor {
+				all = maps.Clone(all)
+				maps.Copy(all, at)
+				break
+			}
+		}
+		at = all
+	}
 	d.at[dir], d.ifbs[dir], d.plain = at, d.have[dir].IFB, d.have[dir].Plain
 }
 

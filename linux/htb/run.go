@@ -176,6 +176,9 @@ func (d *Driver) observe(ctx context.Context) {
 	if idle {
 		return
 	}
+	if err := d.followLocal(); err != nil {
+		d.log.Warn("what is local is not known; it passes the tree", "error", err)
+	}
 	counts, err := d.recent(observeEvery)
 	if err != nil {
 		d.log.Warn("the classes' counters cannot be read; their rounds stay as they are", "error", err)
@@ -199,7 +202,7 @@ func (d *Driver) observe(ctx context.Context) {
 			d.unlock()
 			return
 		}
-		did, _, err := d.settle(ctx, maps.Clone(d.unknown), chunk)
+		did, _, err := d.settle(ctx, map[string]bool{}, maps.Clone(d.unknown), chunk)
 		d.unlock()
 		if err != nil {
 			d.log.Warn("the rounds of the classes stay as they were until the next change", "error", err)

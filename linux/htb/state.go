@@ -45,11 +45,16 @@ func (s State) contended(d sluice.Direction) bool {
 func (s State) shaped(d sluice.Direction) map[string]VIF {
 	all, contended := make(map[string]VIF, len(s.VIFs)), s.contended(d)
 	for key, v := range s.VIFs {
-		if contended || v.Want.Group != "" || v.Want.Get(d).Limit != sluice.Unlimited {
+		if s.passes(d, v, contended) {
 			all[key] = v
 		}
 	}
 	return all
+}
+
+// passes says whether a vif's frames must pass the tree.
+func (s State) passes(d sluice.Direction, v VIF, contended bool) bool {
+	return contended || v.Want.Group != "" || v.Want.Get(d).Limit != sluice.Unlimited
 }
 
 // ancestors are the names of a group and those that it is in, innermost

@@ -13,13 +13,13 @@ import (
 
 // NS is a network namespace that ends with its test.
 type NS struct {
-	t  *testing.T
+	t  testing.TB
 	ns netns.NsHandle
 }
 
 // New makes a namespace with its loopback up, and skips the test where that
 // needs root and there is none.
-func New(t *testing.T) *NS {
+func New(t testing.TB) *NS {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for a network namespace")

@@ -30,8 +30,11 @@ export function requestFor(vm: string, vif: number, d: Direction, patch: Patch, 
 
 const answerTime = 30_000; // ms; a change has its own, shorter limit in the daemon
 
+/** Authorization is what a request shows of the token, "" for nothing. */
+export type Authorization = (method: string, path: string, body: string, challenge: () => Promise<string>) => Promise<string>;
+
 export class API {
-  constructor(private readonly token: () => string) {}
+  constructor(private readonly authorization: Authorization) {}
 
   recent(seconds: number): Promise<Recent> {
     return this.json('GET', `v1/recent?seconds=${seconds}`);
@@ -62,6 +65,10 @@ export class API {
     return answer.body;
   }
 
+  private async challenge(): Promise<string> {
+    return (await this.json<{ challenge: string }>('GET', 'v1/challenge')).challenge;
+  }
+
   private async json<T>(method: string, path: string, body?: unknown): Promise<T> {
     const init: RequestInit = { signal: AbortSignal.timeout(answerTime) };
     if (body !== undefined) {
@@ -74,8 +81,9 @@ export class API {
 
   private async send(method: string, path: string, init: RequestInit): Promise<Response> {
     const headers = new Headers(init.headers);
-    const token = this.token();
-    if (token) headers.set('Authorization', `Bearer ${token}`);
+    const body = typeof init.body === 'string' ? init.body : '';
+    const shown = await this.authorization(method, `/${path}`, body, () => this.challenge());
+    if (shown) headers.set('Authorization', shown);
     let answer: Response;
     try {
       answer = await fetch(path, { ...init, method, headers, cache: 'no-store' });

@@ -12,13 +12,13 @@ import { Model } from './model';
 import { readPalette, theme } from './palette';
 import { readable } from './rate';
 import { follow } from './stream';
-import { askToken, takeToken, token } from './token';
+import { askToken, authorization, takeToken } from './token';
 import { type Change, type DataSet, directions } from './wire';
 import { inWords, Writer } from './writer';
 
-takeToken();
-window.addEventListener('hashchange', takeToken); // a link with a token, opened where the page already is
-const api = new API(token);
+void takeToken();
+window.addEventListener('hashchange', () => void takeToken()); // a link with a token, opened where the page already is
+const api = new API(authorization);
 const model = new Model();
 const link = newLink(performance.now());
 const reduced = matchMedia('(prefers-reduced-motion: reduce)');

@@ -1,18 +1,49 @@
 // The token that writing needs: out of the address, else out of the person, for this tab only.
+//
+// Over https the certificate says who listens, and the token is sent. Over http whoever has the
+// port gets what is sent, also while the daemon does not run: so the token is neither sent nor
+// kept where a page of somebody else on this address could read it. Requests are signed with it.
 
+import { Failure } from './api';
 import { must, setText } from './dom';
+import { keyOf, newNonce, sign } from './sign';
 
-const key = 'sluice.token';
+const kept = 'sluice.token';
+const certified = location.protocol === 'https:';
+let key: CryptoKey | undefined; // over http
 
-/** token is what this tab knows, or "". */
-export const token = (): string => sessionStorage.getItem(key) ?? '';
+/** know takes a token for as long as this tab is open; over http, until it is loaded anew. */
+async function know(token: string): Promise<void> {
+  if (certified) sessionStorage.setItem(kept, token);
+  else if (crypto.subtle) key = await keyOf(token);
+}
+
+const known = (): boolean => (certified ? sessionStorage.getItem(kept) !== null : key !== undefined);
 
 /** takeToken moves #token=... out of the address bar, where it would be seen, shared and kept. */
-export function takeToken(): void {
+export async function takeToken(): Promise<void> {
   const given = new URLSearchParams(location.hash.slice(1)).get('token');
   if (!given) return;
-  sessionStorage.setItem(key, given);
   history.replaceState(null, '', location.pathname + location.search);
+  await know(given);
+}
+
+/** authorization is what a request shows of the token; challenge asks the daemon for one. */
+export async function authorization(method: string, path: string, body: string, challenge: () => Promise<string>): Promise<string> {
+  if (certified) {
+    const token = sessionStorage.getItem(kept);
+    return token ? `Bearer ${token}` : '';
+  }
+  if (method === 'GET') return ''; // reading is free on this host
+  if (!crypto.subtle) {
+    throw new Failure({
+      code: 'unsupported',
+      message: 'this page came over plain http from another machine, where a browser can sign nothing',
+      unchanged: 'nothing was changed',
+      try: "the daemon's own https address, or a tunnel: ssh -L 8511:127.0.0.1:8511 HOST, then http://localhost:8511/",
+    });
+  }
+  return key ? sign(key, method, path, await challenge(), newNonce(), body) : '';
 }
 
 let asking: Promise<boolean> | undefined;
@@ -26,7 +57,7 @@ export function askToken(): Promise<boolean> {
 function ask(): Promise<boolean> {
   const dialog = must<HTMLDialogElement>('#ask-token');
   const input = must<HTMLInputElement>('#token');
-  setText(must('#ask-token .rejected'), token() ? 'The token this tab had was not accepted.' : '');
+  setText(must('#ask-token .rejected'), known() ? 'The token this tab had was not accepted.' : '');
   input.value = '';
   dialog.returnValue = '';
   const form = must<HTMLFormElement>('#ask-token form');
@@ -42,8 +73,8 @@ function ask(): Promise<boolean> {
       () => {
         const given = input.value.trim();
         input.value = '';
-        if (dialog.returnValue === 'use' && given) sessionStorage.setItem(key, given);
-        answer(dialog.returnValue === 'use' && given !== '');
+        const used = dialog.returnValue === 'use' && given !== '';
+        void (used ? know(given) : Promise.resolve()).then(() => answer(used));
       },
       { once: true },
     );
