@@ -64,6 +64,9 @@ func (c *Control) Confirm(ctx context.Context, id uint64, by string) (sluice.Cha
 	if err != nil {
 		return sluice.Change{}, err
 	}
+	if change.Note != "" {
+		return sluice.Change{}, isNote(change)
+	}
 	seen, err := c.Store.Get(ctx, change.Key)
 	if err != nil {
 		return sluice.Change{}, err

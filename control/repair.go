@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"sluice"
@@ -15,9 +17,12 @@ func (c *Control) Repaired(ctx context.Context, r sluice.Repair) {
 		level, word = c.Log.Warn, "not enforced: "
 	}
 	level("the kernel was not as set", "vif", r.Key, "enforced", r.Enforced, "what", r.Text)
-	vif, _ := find(c.Inventory.VIFs(), r.Key)
-	if r.Key == "" {
+	vif, present := find(c.Inventory.VIFs(), r.Key)
+	switch {
+	case r.Key == "":
 		vif = sluice.GroupVIF(sluice.HostGroup)
+	case !present: // it has just gone; the key begins with its VM
+		vif.VM, _, _ = strings.Cut(r.Key, "/")
 	}
 	c.mu.Lock()
 	node, set := c.nodes[r.Key]
@@ -33,4 +38,10 @@ func (c *Control) Repaired(ctx context.Context, r sluice.Repair) {
 		return
 	}
 	c.hub.publish(record)
+}
+
+// isNote refuses to take back or to keep a record that changed no setting.
+func isNote(record sluice.Change) error {
+	return &sluice.Error{Code: sluice.Refused, Unchanged: "nothing was changed", Try: "sluice changes, for one that did",
+		Message: fmt.Sprintf("record %d of %s says what was found in the kernel, and changed no setting", record.ID, sluice.VIF{VM: record.VM, Index: record.VIF})}
 }

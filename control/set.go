@@ -122,6 +122,9 @@ func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change
 	if err != nil {
 		return sluice.Change{}, err
 	}
+	if old.Note != "" {
+		return sluice.Change{}, isNote(old)
+	}
 	if old.Result != sluice.Done {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Refused,
 			Message: fmt.Sprintf("change %d of %s is %s", id, sluice.VIF{VM: old.VM, Index: old.VIF}, old.Result), Try: "only a change that is done can be undone"}

@@ -1,5 +1,6 @@
 // What a person does on the page, in Debian's Chromium. Arguments: the page's
 // address, its token, and where to put the picture. Prints what it saw as JSON.
+import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { resolve } from 'node:path';
@@ -89,6 +90,21 @@ try {
   await most.press('Enter');
   await verified(10);
   seen.group = [await held.inputValue(), await most.inputValue(), await group.locator('.problem').isVisible()].join(' ');
+
+  // Another program takes the place of the hooks: the card says so with its words, and the journal notes it, without a way back.
+  const tc = (...args) => execFileSync('tc', args);
+  execFileSync('tc', ['-batch', '-'], { input: 'qdisc del dev tap-web clsact\nqdisc add dev tap-web ingress\n' });
+  await page.getByRole('button', { name: 'not enforced' }).waitFor();
+  seen.notEnforced = await page.locator('.card .note').first().textContent();
+  await page.locator('#journal-toggle').click();
+  const newest = page.locator('#journal li').first();
+  await newest.getByText('not enforced', { exact: true }).waitFor();
+  await page.screenshot({ path: picture.replace('.png', '-not-enforced.png') });
+  seen.noted = await newest.innerText();
+  tc('qdisc', 'del', 'dev', 'tap-web', 'ingress');
+  await newest.getByText('repaired', { exact: true }).waitFor();
+  await page.getByRole('button', { name: 'not enforced' }).waitFor({ state: 'detached' });
+  seen.undoable = await newest.getByRole('button').count() > 0 || (await newest.innerText()).includes('→');
 } finally {
   await browser.close();
 }

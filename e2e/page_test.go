@@ -57,6 +57,8 @@ func TestPage(t *testing.T) {
 		Moves                 bool
 		Dragged, Keyed, Typed string
 		Most, Terms, Group    string
+		NotEnforced, Noted    string
+		Undoable              bool
 	}
 	if err := json.Unmarshal(out, &seen); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -74,6 +76,9 @@ func TestPage(t *testing.T) {
 	}
 	if seen.Most != "8mbit" || seen.Terms != "8mbit 300 true" || seen.Group != "2mbit 20mbit false" {
 		t.Errorf("what is promised: %+v", seen)
+	}
+	if !strings.Contains(seen.NotEnforced, "tap-web has an ingress qdisc of another program") || !strings.Contains(seen.Noted, "not enforced: tap-web has") || seen.Undoable {
+		t.Errorf("what another program did: %q, in the journal %q; a note can be undone: %v", seen.NotEnforced, seen.Noted, seen.Undoable)
 	}
 	if v := h.listed(); v.Tx.Guarantee != 8e6 || v.Tx.Weight != 300 || v.Tx.Priority != 1 || v.Rx.Guarantee != 0 {
 		t.Errorf("listed: %+v", v)

@@ -50,8 +50,12 @@ func changesCommand(c *client) *cobra.Command {
 					if (sluice.VIF{VM: x.VM, Index: x.VIF}).IsGroup() {
 						vif = "group"
 					}
+					from, to, result, took := held(x, x.From), held(x, x.To), string(x.Result), time.Duration(x.TookNS).Round(10*time.Microsecond).String()
+					if x.Note != "" { // nobody changed anything
+						from, to, result, took = "-", "-", "note", "-"
+					}
 					fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, x.At.Local().Format(time.DateTime), x.VM, vif,
-						held(x, x.From), held(x, x.To), x.Result, time.Duration(x.TookNS).Round(10*time.Microsecond), x.By, remark(x))
+						from, to, result, took, x.By, remark(x))
 				}
 			})
 		}}
@@ -111,6 +115,8 @@ func comesBack(x sluice.Change) string {
 // remark is what the journal's listing says beside a change.
 func remark(x sluice.Change) string {
 	switch {
+	case x.Note != "":
+		return x.Note
 	case x.Error != "":
 		return x.Error
 	case x.ConfirmedBy != "":

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -95,10 +96,14 @@ func (c *client) printVIFs(w io.Writer, vifs []sluice.VIFStatus) error {
 
 // remarks are what needs a look, the worst first.
 func remarks(v sluice.VIFStatus) string {
-	if v.NotEnforced == "" || v.Problem == "" {
-		return v.NotEnforced + v.Problem
+	var all []string
+	if v.NotEnforced != "" {
+		all = append(all, "not enforced: "+v.NotEnforced)
 	}
-	return v.NotEnforced + "; " + v.Problem
+	if v.Problem != "" {
+		all = append(all, v.Problem)
+	}
+	return strings.Join(all, "; ")
 }
 
 // short is a measured rate in three digits or so.

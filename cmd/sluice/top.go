@@ -168,12 +168,15 @@ func (t top) View() tea.View {
 	last := min(t.first+t.room(), len(vifs))
 	for _, v := range vifs[t.first:last] {
 		p := t.past[v.Key()]
-		note := v.Problem
-		if v.State != sluice.Connected {
-			note = v.State.String()
+		note := orange.Render(remarks(v))
+		switch {
+		case v.NotEnforced != "":
+			note = red.Render(remarks(v))
+		case v.State != sluice.Connected:
+			note = orange.Render(v.State.String())
 		}
 		fmt.Fprintf(&b, "%-*.*s %3d  %9s %s  %s  %9s %s  %s  %s\n", name, name, v.VM, v.Index,
-			short(v.Tx.Usage), limited(v.Tx), teal.Render(sparkline(p.tx)), short(v.Rx.Usage), limited(v.Rx), blue.Render(sparkline(p.rx)), orange.Render(note))
+			short(v.Tx.Usage), limited(v.Tx), teal.Render(sparkline(p.tx)), short(v.Rx.Usage), limited(v.Rx), blue.Render(sparkline(p.rx)), note)
 	}
 	foot := dim.Render(fmt.Sprintf("%s   %d vifs   u by usage   n by name   arrows scroll   q quit", t.now.At.Local().Format("15:04:05"), len(vifs)))
 	if t.err != nil {

@@ -53,6 +53,10 @@ func TestTop(t *testing.T) {
 	if screen := shown(t, size, data, errors.New("no daemon")); !strings.Contains(screen[len(screen)-1], "this is old: no daemon") {
 		t.Errorf("it does not say that it is old: %q", screen[len(screen)-1])
 	}
+	data.VIFs[2].NotEnforced, data.VIFs[2].Problem, data.VIFs[2].State = "vif0 has an ingress qdisc", "no collector", sluice.Reconfiguring
+	if screen := shown(t, size, data); !strings.Contains(screen[6], "not enforced: vif0 has an ingress qdisc; no collector") {
+		t.Errorf("it does not say that it is not enforced: %q", screen[6])
+	}
 	// A terminal of any size, and keys without end, are no harm.
 	for _, w := range []int{0, 1, 30} {
 		shown(t, tea.WindowSizeMsg{Width: w, Height: w / 5}, data, tea.KeyPressMsg{Code: tea.KeyPgUp}, tea.KeyPressMsg{Code: tea.KeyPgDown}, sluice.DataSet{})

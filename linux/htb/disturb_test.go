@@ -211,6 +211,29 @@ func TestOtherChain(t *testing.T) {
 	}
 }
 
+// TestCleanUpAfterLoss: whatever is missing, all that is ours goes.
+func TestCleanUpAfterLoss(t *testing.T) {
+	for _, loss := range []string{"ip link set sluice-tx down", "ip link del sluice-tx", "tc qdisc del dev sluice-tx root",
+		"tc filter del dev sluice-tx parent 51ce: pref 1", "tc filter del dev vif0 ingress", "tc qdisc del dev vif0 clsact", "ip link del vif0"} {
+		b := newBench(t)
+		found := b.run("tc", "qdisc", "show")
+		b.apply(20*mbit, 20*mbit)
+		b.htb.Close()
+		b.run("sh", "-c", loss)
+		b.host.Do(func() {
+			if err := CleanUp(t.Context()); err != nil {
+				t.Errorf("%s: %v", loss, err)
+			}
+		})
+		if left := b.run("tc", "qdisc", "show"); left != found && loss != "ip link del vif0" || strings.Contains(left, "51ce") {
+			t.Errorf("%s: found\n%s\nleft\n%s", loss, found, left)
+		}
+		if left := b.run("ip", "-o", "link", "show", "type", "ifb"); left != "" {
+			t.Errorf("%s: left %s", loss, left)
+		}
+	}
+}
+
 // reaches says that the VM reaches the host and is answered.
 func (b *bench) reaches(when string) {
 	b.Helper()

@@ -44,6 +44,7 @@ type Driver struct {
 	again    *time.Timer         // looks at them again
 	pause    time.Duration       // until then
 	others   disturbances
+	tellMost int // see [reports]
 	closed   bool
 
 	localMu sync.Mutex
@@ -73,7 +74,8 @@ type class struct {
 func New(log *slog.Logger, overhead int) (*Driver, error) {
 	d := &Driver{overhead: overhead, log: log, lock: make(chan struct{}, 1), links: map[string]int{},
 		have: map[sluice.Direction]*Kernel{}, activity: map[sluice.Direction]Activity{}, waiting: map[class]time.Time{},
-		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{}, queueKnown: map[sluice.Direction]bool{}, local: map[local]bool{}, others: newDisturbances()}
+		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{},
+		queueKnown: map[sluice.Direction]bool{}, local: map[local]bool{}, others: newDisturbances(), tellMost: tellMost}
 	for _, dir := range sluice.Directions {
 		d.have[dir] = &Kernel{Classes: map[uint16]tc.Class{}, Queues: map[uint16]tc.Qdisc{}, Map: map[int]Entry{}, Hooks: map[int]Hook{}}
 	}

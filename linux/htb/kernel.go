@@ -118,12 +118,20 @@ func ends(f tc.Filter) string {
 	if len(f.Actions) == 0 {
 		return who + " without an action, which passes what it matches"
 	}
-	last := f.Actions[len(f.Actions)-1]
-	switch {
-	case last.Verdict == tc.Continue || last.Verdict == tc.Drop:
-		return ""
-	case last.Verdict == tc.Stolen:
-		return fmt.Sprintf("%s whose %s takes what it matches elsewhere", who, last.Kind)
+	// The first that does not hand over to the next decides; after the last,
+	// "pipe" passes.
+	one := f.Actions[0]
+	for _, next := range f.Actions[1:] {
+		if one.Verdict != tc.Pipe {
+			break
+		}
+		one = next
 	}
-	return fmt.Sprintf("%s whose %s passes what it matches", who, last.Kind)
+	switch one.Verdict {
+	case tc.Continue, tc.Drop:
+		return ""
+	case tc.Stolen:
+		return fmt.Sprintf("%s whose %s takes what it matches elsewhere", who, one.Kind)
+	}
+	return fmt.Sprintf("%s whose %s passes what it matches", who, one.Kind)
 }

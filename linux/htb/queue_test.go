@@ -7,10 +7,14 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sluice"
+	"sluice/linux/netnstest"
 	"sluice/linux/tc"
 )
 
@@ -174,13 +178,25 @@ func (b *bench) late(d sluice.Direction) uint64 {
 // number; what arrives is told to each.
 func (b *bench) datagrams(count int, span time.Duration, each func(n uint32)) (stop func()) {
 	b.Helper()
+	return b.stream(b.vm, b.host, "192.0.2.1", 0, count, span, each)
+}
+
+// stream is datagrams from one namespace to the other, whose skb->priority is so.
+func (b *bench) stream(from, to *netnstest.NS, address string, priority uint32, count int, span time.Duration, each func(n uint32)) (stop func()) {
+	b.Helper()
 	var sink net.PacketConn
 	var c net.Conn
 	var err error
-	b.host.Do(func() { sink, err = net.ListenPacket("udp", "192.0.2.1:0") })
+	to.Do(func() { sink, err = net.ListenPacket("udp", address+":0") })
 	if err == nil {
 		_ = sink.(*net.UDPConn).SetReadBuffer(8 << 20)
-		b.vm.Do(func() { c, err = net.Dial("udp", sink.LocalAddr().String()) })
+		dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+			if priority != 0 {
+				_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PRIORITY, int(priority)) })
+			}
+			return err
+		}}
+		from.Do(func() { c, err = dialer.Dial("udp", sink.LocalAddr().String()) })
 	}
 	if err != nil {
 		b.Fatal(err)

@@ -19,6 +19,7 @@ type look struct {
 	keys  map[string]bool // vifs, or groups
 	links map[int]bool    // devices
 	trees bool            // both trees, whole
+	names bool            // which device each vif's name leads to
 }
 
 // everything is that a reconcile applies all that differs, however much.
@@ -311,7 +312,7 @@ func (d *Driver) obstacles() map[string]error {
 					side = "egress"
 				}
 				found[key] = &sluice.Error{Code: sluice.NotApplied,
-					Message: fmt.Sprintf("%s %s: not enforced, for another program's filter runs before ours: %s", device, side, strings.Join(h.Before, "; ")),
+					Message: fmt.Sprintf("another program's filter runs before ours on %s %s: %s", device, side, strings.Join(h.Before, "; ")),
 					Try:     fmt.Sprintf("tc filter show dev %s %s; have it end with the verdict continue, or remove it", device, side)}
 			}
 		}

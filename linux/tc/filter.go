@@ -13,6 +13,7 @@ const (
 	Continue = -1 // go on with the next filter
 	Pass     = 0
 	Drop     = 2
+	Pipe     = 3 // go on with the next action
 	Stolen   = 4
 )
 

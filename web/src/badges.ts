@@ -5,14 +5,17 @@ import { readable } from './rate';
 import type { VIFStatus } from './wire';
 
 export interface Badge {
-  kind: 'busy' | 'warn' | 'quiet';
+  kind: 'busy' | 'fault' | 'warn' | 'quiet';
   text: string;
   note: string;
 }
 
+const notEnforced = 'not enforced';
+
 /** badgesOf are what is to be said of a vif beside its figures. */
 export function badgesOf(s: VIFStatus): Badge[] {
   const badges: Badge[] = [];
+  if (s.not_enforced) badges.push({ kind: 'fault', text: notEnforced, note: `Its frames do not obey what is set: ${s.not_enforced}.` });
   if (s.state !== 'Connected') badges.push({ kind: 'busy', text: s.state, note: 'The driver layer is at work on a change.' });
   if (s.problem) {
     badges.push({ kind: 'warn', text: 'collector not heard', note: `${s.problem[0]?.toUpperCase()}${s.problem.slice(1)}. The host's counters are shown.` });
@@ -29,7 +32,7 @@ export class Badges {
   readonly element = h('ul', { class: 'badges' });
   readonly note = h('p', { class: 'note', hidden: true });
   private shown: Badge[] = [];
-  private open = ''; // the text of the badge whose note is shown
+  private open = notEnforced; // the text of the badge whose note is shown: this one until it is closed
 
   update(s: VIFStatus): void {
     const now = badgesOf(s);

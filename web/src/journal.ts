@@ -3,7 +3,7 @@
 import { h, must, setText } from './dom';
 import type { Model } from './model';
 import { type Change, nameOf } from './wire';
-import { differences, formatMS } from './way';
+import { differences, formatMS, resultOf, said } from './way';
 import type { Writer } from './writer';
 
 export class Journal {
@@ -45,13 +45,13 @@ export class Journal {
   }
 
   private entry(c: Change, undone: boolean): HTMLElement {
-    const result = undone ? 'taken back' : c.result === 'done' && c.verified ? 'verified' : c.result;
-    const head = h('p', { class: 'head' }, h('b', {}, nameOf(c)), h('span', { class: `result ${undone ? 'quiet' : c.result}` }, result));
+    const result = resultOf(c, undone);
+    const head = h('p', { class: 'head' }, h('b', {}, nameOf(c)), h('span', { class: `result ${result.kind}` }, result.text));
     const when = h('time', { datetime: c.at, title: c.at }, new Date(c.at).toLocaleTimeString());
-    const foot = h('p', { class: 'foot' }, `#${c.id} · `, when, ` · ${c.by || 'unknown'}`, c.result === 'pending' ? '' : ` · ${formatMS(c.took_ns / 1e6)}`);
-    const item = h('li', {}, head, h('p', { class: 'difference' }, differences(c)), foot);
+    const foot = h('p', { class: 'foot' }, `#${c.id} · `, when, ` · ${c.by || 'unknown'}`, c.result === 'pending' || c.note ? '' : ` · ${formatMS(c.took_ns / 1e6)}`);
+    const item = h('li', {}, head, h('p', { class: c.note ? 'found' : 'difference' }, said(c)), foot);
     if (c.error) item.append(h('p', { class: 'problem' }, c.error));
-    if (c.result === 'done' && !undone) {
+    if (c.result === 'done' && !undone && !c.note) {
       const undo = h('button', { class: 'undo', 'aria-label': `Undo change ${c.id}, ${nameOf(c)} ${differences(c)}`, click: () => {
         undo.disabled = true;
         void this.writer.undo(c).finally(() => this.update());

@@ -91,7 +91,7 @@ export class Model {
       const v = this.vifs.get(key);
       if (v) v.status = status;
       else {
-        const change = this.changes.find((c) => c.key === key);
+        const change = this.changes.find((c) => c.key === key && !c.note);
         const lines = { tx: this.newLines(), rx: this.newLines() };
         this.vifs.set(key, { key, status, lines, missed: 0, change, problem: undefined, unseen: undefined });
       }
@@ -140,6 +140,7 @@ export class Model {
     if (known && (known.result !== 'pending' || (c.result === 'pending' && (known.states?.length ?? 0) >= (c.states?.length ?? 0)))) return false;
     this.changes.splice(i < 0 ? this.changes.length : i, known ? 1 : 0, c);
     this.changes.length = Math.min(kept, this.changes.length);
+    if (c.note) return true; // it changed no setting
     const v = this.vifs.get(c.key);
     if (!v || (v.change && v.change.id > c.id)) return true;
     v.change = c;

@@ -32,6 +32,16 @@ export function formatMS(ms: number): string {
   return `${ms.toFixed(ms < 1 ? 2 : ms < 20 ? 1 : 0)} ms`;
 }
 
+/** said is a record in words: what it changed, or what it notes. */
+export const said = (c: Change): string => c.note ?? differences(c);
+
+/** resultOf is what became of a change, and the class that it is shown in. */
+export function resultOf(c: Change, undone: boolean): { text: string; kind: string } {
+  if (c.note) return c.verified ? { text: 'repaired', kind: 'quiet' } : { text: 'not enforced', kind: 'undone' };
+  if (undone) return { text: 'taken back', kind: 'quiet' };
+  return { text: c.result === 'done' && c.verified ? 'verified' : c.result, kind: c.result };
+}
+
 /** differences say what a change changed: "tx 100mbit → 50mbit". */
 export function differences(c: Change): string {
   let said = directions.map((d) => difference(d, c.from[d], c.to[d])).filter((s) => s !== '');

@@ -27,6 +27,8 @@ export interface VIFStatus {
   rx: DirectionStatus;
   guest?: { tx: number; rx: number; at: string; disagrees?: boolean };
   problem?: string;
+  /** Why its frames do not obey what is set, in words. */
+  not_enforced?: string;
 }
 
 export interface DataSet {
@@ -77,6 +79,8 @@ export interface Change {
   took_ns: number;
   error?: string;
   undoes?: number;
+  /** What was found in the kernel and done about it, of a record that changed no setting. */
+  note?: string;
 }
 
 export interface Recent {
