@@ -194,7 +194,7 @@ func (d *Driver) redirect(dir sluice.Direction, index int) error {
 // nobody uses it any more.
 func (d *Driver) unredirect(dir sluice.Direction, index int) error {
 	h := d.have[dir].Hooks[index]
-	if err := d.conn.DeleteFilter(index, hookOf(dir), filterPref); err != nil {
+	if err := d.conn.DeleteFilter(index, hookOf(dir), filterPref); err != nil && !errors.Is(err, unix.EINVAL) { // no clsact any more
 		return err
 	}
 	if err := d.readHooks(index); err != nil {

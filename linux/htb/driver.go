@@ -26,14 +26,15 @@ type Driver struct {
 
 	lock chan struct{} // one change at a time; what follows is under it
 
-	want    sluice.Effective
-	state   State
-	unknown map[string]error // vifs of want that state lacks
-	links   map[string]int   // indices by name, as last looked up
-	have    map[sluice.Direction]*Kernel
-	known   bool                      // have is what the kernel has
-	plans   map[sluice.Direction]Tree // that were carried out last; nil if they were not, whole
-	planned struct {                  // what plans was made of
+	want       sluice.Effective
+	state      State
+	unknown    map[string]error // vifs of want that state lacks
+	links      map[string]int   // indices by name, as last looked up
+	have       map[sluice.Direction]*Kernel
+	known      bool                      // have is what the kernel has
+	queueKnown map[sluice.Direction]bool // have says which kind of queue the kernel has
+	plans      map[sluice.Direction]Tree // that were carried out last; nil if they were not, whole
+	planned    struct {                  // what plans was made of
 		state    State
 		observed map[sluice.Direction]time.Time
 	}
@@ -73,7 +74,8 @@ type class struct {
 func New(log *slog.Logger, overhead int) (*Driver, error) {
 	d := &Driver{overhead: overhead, log: log, lock: make(chan struct{}, 1), links: map[string]int{},
 		have: map[sluice.Direction]*Kernel{}, activity: map[sluice.Direction]Activity{}, waiting: map[class]time.Time{},
-		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{}, local: map[local]bool{}, others: newDisturbances(), tellMost: tellMost}
+		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{},
+		queueKnown: map[sluice.Direction]bool{}, local: map[local]bool{}, others: newDisturbances(), tellMost: tellMost}
 	for _, dir := range sluice.Directions {
 		d.have[dir] = &Kernel{Classes: map[uint16]tc.Class{}, Queues: map[uint16]tc.Qdisc{}, Map: map[int]Entry{}, Hooks: map[int]Hook{}}
 	}

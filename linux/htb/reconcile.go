@@ -19,6 +19,7 @@ type look struct {
 	keys  map[string]bool // vifs, or groups
 	links map[int]bool    // devices
 	trees bool            // both trees, whole
+	names bool            // which device each vif's name leads to
 }
 
 // everything is that a reconcile applies all that differs, however much.
@@ -117,27 +118,22 @@ func (d *Driver) settle(ctx context.Context, looked map[string]bool, failed map[
 				d.differs(dir, steps.Ops, failed)
 				continue
 			}
-			for _, op := range ops {
-				if failed[op.Name] != nil && op.Name != "" {
-					continue
-				}
-				err := ctx.Err()
-				if err == nil {
-					err = d.apply(dir, op)
-				}
-				if err == nil {
+			errs := d.applyEach(ctx, dir, ops, failed)
+			for i, op := range ops {
+				switch err := errs[i]; {
+				case err == nil:
 					did = append(did, op)
 					d.others.did(dir, op)
 					touched = append(touched, touch{dir, op})
-					continue
-				}
-				d.known = false
-				if op.Name == "" && op.Do != Unredirect && op.Do != Unlead && op.Do != DeleteClass || ctx.Err() != nil {
+				case err == errSkipped:
+				case ctx.Err() != nil || op.Name == "" && op.Do != Unlead && op.Do != DeleteClass:
+					d.known = false
 					return did, nil, err
-				}
-				if op.Name != "" {
+				case op.Name != "":
+					d.known = false
 					failed[op.Name] = d.explain(d.vif(op.Name), err)
-				} else {
+				default:
+					d.known = false
 					d.log.Warn("something of ours stays in the kernel until the next change", "step", op.String(), "error", err)
 				}
 			}

@@ -3,6 +3,7 @@ package htb
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,13 +75,33 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 			}
 			at = look{}
 		case <-compare.C:
-			d.repair(ctx, look{all: true}, told.tell)
+			d.compare(ctx, told.tell)
 		case <-lines.C:
 			if d.strayed(ctx) {
 				d.repair(ctx, look{trees: true}, told.tell)
 			}
 		case <-observe.C:
 			d.observe(ctx)
+		}
+	}
+}
+
+// compare looks at everything, a piece at a time, so that a change waits for a
+// few ms at most.
+func (d *Driver) compare(ctx context.Context, report func(sluice.Repair)) {
+	d.mu.Lock()
+	devices := slices.Sorted(maps.Keys(d.devices))
+	d.mu.Unlock()
+	if !d.repair(ctx, look{trees: true, names: true}, report) {
+		return
+	}
+	for piece := range slices.Chunk(devices, chunk) {
+		links := make(map[int]bool, len(piece))
+		for _, index := range piece {
+			links[index] = true
+		}
+		if ctx.Err() != nil || !d.repair(ctx, look{links: links}, report) {
+			return
 		}
 	}
 }
@@ -112,6 +133,7 @@ func (d *Driver) concerns(events []tc.Event, at *look) bool {
 				at.links = make(map[int]bool)
 			}
 			at.links[e.Ifindex] = true
+			at.names = at.names || e.Link
 		default:
 			continue
 		}
@@ -137,7 +159,7 @@ func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair))
 		before = d.Problems()
 		ctx, cancel := context.WithTimeout(ctx, compareEvery)
 		defer cancel()
-		if l.all || len(l.links) > 0 { // names may lead elsewhere now
+		if l.all || l.names {
 			if err = d.resolve(look{all: true}); err != nil {
 				return
 			}

@@ -12,7 +12,16 @@ import (
 
 // Conn is a connection to the kernel's route netlink, in the network
 // namespace of the thread that dialled. It is safe for concurrent use.
-type Conn struct{ nl *netlink.Conn }
+type Conn struct {
+	nl     *netlink.Conn
+	gather *[]pending // what Together has gathered; nil outside of it
+}
+
+// pending is a message that waits for others to be sent with.
+type pending struct {
+	what    string
+	message netlink.Message
+}
 
 // Dial opens a connection.
 func Dial() (*Conn, error) {
@@ -23,7 +32,7 @@ func Dial() (*Conn, error) {
 	// Both only improve what errors and dumps say; old kernels lack them.
 	_ = nl.SetOption(netlink.ExtendedAcknowledge, true)
 	_ = nl.SetOption(netlink.GetStrictCheck, true)
-	return &Conn{nl}, nil
+	return &Conn{nl: nl}, nil
 }
 
 // Close gives the connection up.
@@ -67,13 +76,54 @@ func decodeMessage(b []byte) (message, []byte, error) {
 // write sends one message and waits for the kernel's word. what names the
 // attempt for the error.
 func (c *Conn) write(what string, typ netlink.HeaderType, flags netlink.HeaderFlags, data []byte, err error) error {
-	if err == nil {
-		_, err = c.execute(netlink.Message{
-			Header: netlink.Header{Type: typ, Flags: netlink.Request | netlink.Acknowledge | flags},
-			Data:   data,
-		})
+	m := netlink.Message{Header: netlink.Header{Type: typ, Flags: netlink.Request | netlink.Acknowledge | flags}, Data: data}
+	switch {
+	case err != nil:
+	case c.gather != nil:
+		*c.gather = append(*c.gather, pending{what, m})
+	default:
+		_, err = c.execute(m)
 	}
 	return explain(what, err)
+}
+
+// Together calls write for each i below n and sends all that it writes at once:
+// a write in it returns nil, and must read nothing. The kernel carries the
+// messages out in order. The errors are those of each i. Nobody else may use
+// the connection meanwhile.
+func (c *Conn) Together(n int, write func(i int) error) []error {
+	var all []pending
+	var of []int // whose each message is
+	errs := make([]error, n)
+	c.gather = &all
+	for i := range n {
+		errs[i] = write(i)
+		for len(of) < len(all) {
+			of = append(of, i)
+		}
+	}
+	c.gather = nil
+	const most = 32 // acknowledgements that surely fit the socket's buffer, with what they quote
+	for at := 0; at < len(all); at += most {
+		chunk := all[at:min(at+most, len(all))]
+		messages := make([]netlink.Message, len(chunk))
+		for k, p := range chunk {
+			messages[k] = p.message
+		}
+		_ = c.nl.SetReadDeadline(time.Now().Add(patience))
+		if _, err := c.nl.SendMessages(messages); err != nil {
+			for k := range all[at:] {
+				errs[of[at+k]] = explain(all[at+k].what, err)
+			}
+			return errs
+		}
+		for k, p := range chunk {
+			if _, err := c.nl.Receive(); err != nil && errs[of[at+k]] == nil {
+				errs[of[at+k]] = explain(p.what, err)
+			}
+		}
+	}
+	return errs
 }
 
 // read asks for objects about qdiscs, classes or filters: all that the head

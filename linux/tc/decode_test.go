@@ -74,7 +74,7 @@ func TestDecodeQdiscs(t *testing.T) {
 
 func filters(t *testing.T, bodies [][]byte) (all []Filter) {
 	t.Helper()
-	c := &Conn{netlink.NewConn(&wire{answer: func() (ms []netlink.Message) {
+	c := &Conn{nl: netlink.NewConn(&wire{answer: func() (ms []netlink.Message) {
 		for _, b := range bodies {
 			ms = append(ms, netlink.Message{Header: netlink.Header{Flags: netlink.Multi}, Data: b})
 		}

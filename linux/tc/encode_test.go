@@ -113,7 +113,7 @@ func TestEncode(t *testing.T) {
 		{"tc filter del dev vif0 ingress pref 65520", func(c *Conn) error { return c.DeleteFilter(8, Ingress, 65520) }, sizeofMessage, nil, "", ""},
 	} {
 		w := &wire{}
-		if err := c.send(&Conn{netlink.NewConn(w, 1)}); err != nil || len(w.sent) != 1 {
+		if err := c.send(&Conn{nl: netlink.NewConn(w, 1)}); err != nil || len(w.sent) != 1 {
 			t.Errorf("%s: %v, and %d messages", c.command, err, len(w.sent))
 			continue
 		}
@@ -158,7 +158,7 @@ func merged(a, b map[string]string) map[string]string {
 // TestAbsence: what is not there is no error where it was to be removed, and
 // one with the kernel's reason where it was to be made.
 func TestAbsence(t *testing.T) {
-	c := &Conn{netlink.NewConn(&wire{answer: func() []netlink.Message {
+	c := &Conn{nl: netlink.NewConn(&wire{answer: func() []netlink.Message {
 		return []netlink.Message{{Header: netlink.Header{Type: netlink.Error}, Data: []byte{0xfe, 0xff, 0xff, 0xff}}} // -ENOENT
 	}}, 1)}
 	if err := errors.Join(c.DeleteClass(2, 0x51ce0010), c.DeleteFilter(2, Ingress, 1), c.DeleteClsact(2), c.DeleteLink(2)); err != nil {
