@@ -130,8 +130,8 @@ func (d *Driver) acquire(ctx context.Context) error {
 
 func (d *Driver) unlock() { <-d.lock }
 
-// Set makes the kernel enforce want and nothing else of ours, and reads it
-// back. It returns, by key, the vifs and groups that are not enforced as
+// Set makes the kernel enforce want, whose maps must not change any more, and
+// nothing else of ours, and reads it back. It returns, by key, the vifs and groups that are not enforced as
 // wanted, with the reasons; the others are. The error is that of the whole: then
 // nothing is known to be enforced. What a failed Set left behind, the next one
 // mends; so the way back is to Set the old state.

@@ -2,6 +2,7 @@ package htb
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +67,7 @@ func TestCrowd(t *testing.T) {
 			if set {
 				b := w.state.VIFs["vm5/0"]
 				b.Want.Rx.Weight++
+				w.state.VIFs = maps.Clone(w.state.VIFs) // the driver keeps what it was given
 				w.state.VIFs["vm5/0"] = b
 				w.set()
 			}
@@ -78,6 +80,42 @@ func TestCrowd(t *testing.T) {
 			}
 			slices.Sort(c.keys)
 			w.once(fmt.Sprintf("%s (a Set after it: %v)", c.do, set), c.keys...)
+		}
+	}
+}
+
+// TestFoundBySet: what a Set of one vif finds is told by the look after it, of
+// all that it concerns; and a Set that comes after that is not told of.
+func TestFoundBySet(t *testing.T) {
+	w := newCrowd(t)
+	w.stop()
+	look1 := func() (keys []string) {
+		w.htb.repair(t.Context(), look{all: true}, func(r sluice.Repair) { keys = append(keys, r.Key) })
+		slices.Sort(keys)
+		return keys
+	}
+	change := func() {
+		b := w.state.VIFs["vm5/0"]
+		b.Want.Tx.Limit += mbit
+		w.state.VIFs = maps.Clone(w.state.VIFs) // the driver keeps what it was given
+		w.state.VIFs["vm5/0"] = b
+		w.set()
+	}
+	look1() // whatever activity had left
+	all := append([]string{"", "@gold", "@inner"}, slices.Collect(maps.Keys(w.state.VIFs))...)
+	slices.Sort(all)
+	for do, want := range map[string][]string{"tc qdisc del dev sluice-tx root": all, "ip link del sluice-rx": all, "tc qdisc del dev v5 clsact": {"vm5/0"}, "tc qdisc del dev v1 clsact": {"vm1/0"}} {
+		w.run("sh", "-c", do)
+		change()
+		if got := look1(); !slices.Equal(got, want) {
+			t.Errorf("%s: told of %q, want %q", do, got, want)
+		}
+		if lost := w.differs(); len(lost) > 0 {
+			t.Errorf("%s: %s", do, strings.Join(lost, "\n"))
+		}
+		change()
+		if got := look1(); len(got) > 0 {
+			t.Errorf("a change after %s: told of %q", do, got)
 		}
 	}
 }

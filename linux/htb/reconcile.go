@@ -40,6 +40,13 @@ func (d *Driver) reconcile(ctx context.Context, l look, most int) (did []Op, fai
 	if l.all || l.trees || len(l.links) > 0 || len(l.keys) > many {
 		l.keys = nil
 	}
+	if l.keys != nil && len(d.others.found) > 0 { // others were here: what is it besides
+		if err := d.look(look{trees: true}); err != nil {
+			d.known = false
+			return nil, nil, err
+		}
+		l.keys = nil
+	}
 	return d.settle(ctx, l.keys, maps.Clone(d.unknown), most)
 }
 
