@@ -31,21 +31,18 @@ type Driver struct {
 	unknown    map[string]error // vifs of want that state lacks
 	links      map[string]int   // indices by name, as last looked up
 	have       map[sluice.Direction]*Kernel
-	known      bool                      // have is what the kernel has
-	queueKnown map[sluice.Direction]bool // have says which kind of queue the kernel has
-	plans      map[sluice.Direction]Tree // that were carried out last; nil if they were not, whole
-	planned    struct {                  // what plans was made of
-		state    State
-		observed map[sluice.Direction]time.Time
-	}
-	programs *programs
-	activity map[sluice.Direction]Activity
-	waiting  map[class]time.Time // what is to go, and since when
-	again    *time.Timer         // looks at them again
-	pause    time.Duration       // until then
-	others   disturbances
-	tellMost int // see [reports]
-	closed   bool
+	known      bool                       // have is what the kernel has
+	queueKnown map[sluice.Direction]bool  // have says which kind of queue the kernel has
+	plans      map[sluice.Direction]Tree  // that were carried out last; nil if they were not, whole
+	basis      map[sluice.Direction]basis // what plans were made of
+	programs   *programs
+	activity   map[sluice.Direction]Activity
+	waiting    map[class]time.Time // what is to go, and since when
+	again      *time.Timer         // looks at them again
+	pause      time.Duration       // until then
+	others     disturbances
+	tellMost   int // see [reports]
+	closed     bool
 
 	localMu sync.Mutex
 	local   map[local]bool // what the map of locals has
@@ -75,7 +72,7 @@ func New(log *slog.Logger, overhead int) (*Driver, error) {
 	d := &Driver{overhead: overhead, log: log, lock: make(chan struct{}, 1), links: map[string]int{},
 		have: map[sluice.Direction]*Kernel{}, activity: map[sluice.Direction]Activity{}, waiting: map[class]time.Time{},
 		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{},
-		queueKnown: map[sluice.Direction]bool{}, local: map[local]bool{}, others: newDisturbances(), tellMost: tellMost}
+		queueKnown: map[sluice.Direction]bool{}, basis: map[sluice.Direction]basis{}, local: map[local]bool{}, others: newDisturbances(), tellMost: tellMost}
 	for _, dir := range sluice.Directions {
 		d.have[dir] = &Kernel{Classes: map[uint16]tc.Class{}, Queues: map[uint16]tc.Qdisc{}, Map: map[int]Entry{}, Hooks: map[int]Hook{}}
 	}
@@ -201,7 +198,11 @@ func (d *Driver) resolve(l look) error {
 				d.links[link.Name] = link.Index
 			}
 		}
+		if d.resolveInPlace(l.keys) {
+			return nil
+		}
 	}
+	d.plans = nil // they are made anew: what was before is not known any more
 	d.state = State{Capacity: d.want.Capacity, Overhead: d.overhead, Groups: d.want.Groups, VIFs: make(map[string]VIF, len(d.want.VIFs))}
 	d.unknown = map[string]error{}
 	devices := make(map[int]string, len(d.want.VIFs))
@@ -226,6 +227,36 @@ func (d *Driver) resolve(l look) error {
 	d.devices, d.missing = devices, len(d.unknown) > 0
 	d.mu.Unlock()
 	return nil
+}
+
+// resolveInPlace takes in what some vifs are to have now. It returns false, and
+// has changed nothing, where a vif comes or goes, or is on another device.
+func (d *Driver) resolveInPlace(keys map[string]bool) bool {
+	if len(d.unknown) > 0 || len(d.state.VIFs) != len(d.want.VIFs) {
+		return false
+	}
+	for key := range keys {
+		b, wanted := d.want.VIFs[key]
+		old, had := d.state.VIFs[key]
+		index, there := d.links[b.VIF.Device]
+		if _, known := d.state.ancestors(b.Want.Group); !wanted || !had || !there || !known || index != old.Ifindex {
+			return false
+		}
+	}
+	if !maps.Equal(d.state.Groups, d.want.Groups) {
+		return false
+	}
+	d.state.Capacity = d.want.Capacity
+	for key := range keys {
+		old := d.state.VIFs[key]
+		for _, basis := range d.basis {
+			if _, noted := basis.was[key]; !noted {
+				basis.was[key] = old
+			}
+		}
+		d.state.VIFs[key] = VIF{old.Ifindex, d.want.VIFs[key].Want}
+	}
+	return true
 }
 
 // explain says in whose words a kernel's refusal is best told.

@@ -215,7 +215,8 @@ func TestReplan(t *testing.T) {
 	next.VIFs = maps.Clone(s.VIFs)
 	next.VIFs["vm3"] = VIF{4, grouped("gold", 99*sluice.Mbit)}
 	next.VIFs["vm4"] = VIF{5, grouped("", 98*sluice.Mbit)}
-	got, ok := old.replan(next, s, a, map[string]bool{"vm3": true, "vm4": true})
+	of := basis{state: s, vifs: len(s.VIFs), observed: a.At, was: map[string]VIF{"vm3": s.VIFs["vm3"], "vm4": s.VIFs["vm4"]}}
+	got, ok := old.replan(next, of, a)
 	if want := Plan(next, sluice.Tx, a); !ok || !slices.Equal(got.Nodes, want.Nodes) || slices.Equal(got.Nodes, old.Nodes) {
 		t.Errorf("%v:\n%+v\nwant\n%+v", ok, got.Nodes, want.Nodes)
 	}
@@ -233,7 +234,7 @@ func TestReplan(t *testing.T) {
 			change(&v.Want)
 		}
 		next.VIFs["vm3"] = v
-		if _, ok := old.replan(next, s, a, map[string]bool{"vm3": true}); ok {
+		if _, ok := old.replan(next, of, a); ok {
 			t.Errorf("%s is taken for another limit", what)
 		}
 	}

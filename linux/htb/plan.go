@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"sluice"
 	"sluice/linux/tc"
@@ -84,32 +85,41 @@ func (s State) node(d sluice.Direction, key string, v VIF, chain []string, share
 		Class: leaf(own, share.quanta[key], share.late, s.overhead(d), demoted), Queue: newQueue(rate, share.late)}
 }
 
-// replan is what Plan would make of s, where all that differs from old, which t
-// was made of under the same activity, are limits of the vifs with the keys: then
-// nobody else's node is another. ok is false where more differs.
-func (t Tree) replan(s, old State, a Activity, keys map[string]bool) (again Tree, ok bool) {
-	if s.Capacity != old.Capacity || s.Overhead != old.Overhead || len(s.VIFs) != len(old.VIFs) || !maps.Equal(s.Groups, old.Groups) {
+// basis is what a plan was made of.
+type basis struct {
+	state    State     // whose vifs go on being changed in place
+	vifs     int       // how many there were
+	observed time.Time // [Activity.At]
+	// was are the vifs that have changed since, as they were.
+	was map[string]VIF
+}
+
+// replan is what Plan would make of s, where all that differs from the basis
+// that t was made of are limits of vifs: then nobody else's node is another.
+// ok is false where more differs.
+func (t Tree) replan(s State, of basis, a Activity) (again Tree, ok bool) {
+	if s.Capacity != of.state.Capacity || s.Overhead != of.state.Overhead || len(s.VIFs) != of.vifs || !of.observed.Equal(a.At) ||
+		!maps.Equal(s.Groups, of.state.Groups) {
 		return t, false
 	}
 	t.Nodes = slices.Clone(t.Nodes)
-	groups := slices.IndexFunc(t.Nodes, func(n Node) bool { return !n.Group() })
-	for key := range keys {
+	groups := max(slices.IndexFunc(t.Nodes, func(n Node) bool { return !n.Group() }), 0)
+	for key, was := range of.was {
 		v, is := s.VIFs[key]
-		was, had := old.VIFs[key]
 		now, before := v.Want.Get(t.Direction), was.Want.Get(t.Direction)
 		if now.Limit == sluice.Unlimited || before.Limit == sluice.Unlimited {
 			return t, false // it may come into the tree, or leave it
 		}
 		now.Limit = before.Limit
-		if !is || !had || now != before || v.Ifindex != was.Ifindex || v.Want.Group != was.Want.Group {
+		if !is || now != before || v.Ifindex != was.Ifindex || v.Want.Group != was.Want.Group {
 			return t, false
 		}
-		at, found := slices.BinarySearchFunc(t.Nodes[max(groups, 0):], key, func(n Node, key string) int { return cmp.Compare(n.Name, key) })
+		at, found := slices.BinarySearchFunc(t.Nodes[groups:], key, func(n Node, key string) int { return cmp.Compare(n.Name, key) })
 		chain, known := s.ancestors(v.Want.Group)
 		if !found || !known {
 			return t, false
 		}
-		t.Nodes[max(groups, 0)+at] = s.node(t.Direction, key, v, chain, t.share, a)
+		t.Nodes[groups+at] = s.node(t.Direction, key, v, chain, t.share, a)
 	}
 	return t, true
 }

@@ -56,17 +56,16 @@ func (d *Driver) plan(looked map[string]bool) map[sluice.Direction]Tree {
 	plans, old := make(map[sluice.Direction]Tree, 2), d.plans
 	for _, dir := range sluice.Directions {
 		again, ok := Tree{}, false
-		if looked != nil && old != nil && d.planned.observed[dir].Equal(d.activity[dir].At) {
-			again, ok = old[dir].replan(d.state, d.planned.state, d.activity[dir], looked)
+		if looked != nil && old != nil {
+			again, ok = old[dir].replan(d.state, d.basis[dir], d.activity[dir])
 		}
 		if !ok {
 			again = Plan(d.state, dir, d.activity[dir])
 		}
 		plans[dir] = again
 	}
-	d.planned.state, d.planned.observed = d.state, map[sluice.Direction]time.Time{}
 	for _, dir := range sluice.Directions {
-		d.planned.observed[dir] = d.activity[dir].At
+		d.basis[dir] = basis{state: d.state, vifs: len(d.state.VIFs), observed: d.activity[dir].At, was: map[string]VIF{}}
 	}
 	d.mu.Lock()
 	d.anyLocal = hasLocal(plans)
