@@ -2,25 +2,12 @@ package htb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"slices"
-	"strings"
-	"time"
 
 	"sluice"
 )
-
-// look is what of the kernel to read before it is compared.
-type look struct {
-	all   bool
-	keys  map[string]bool // vifs, or groups
-	links map[int]bool    // devices
-	trees bool            // both trees, whole
-	names bool            // which device each vif's name leads to
-}
 
 // everything is that a reconcile applies all that differs, however much.
 const everything = math.MaxInt
@@ -167,217 +154,12 @@ func (d *Driver) differs(dir sluice.Direction, ops []Op, failed map[string]error
 	}
 }
 
-// look reads what is to be compared.
-func (d *Driver) look(l look) error {
-	if l.all || !d.known || len(l.keys) > many {
-		return d.readAll()
-	}
-	for _, dir := range sluice.Directions {
-		read := d.readHead
-		if l.trees {
-			read = d.readTree
-		}
-		if err := read(dir); err != nil {
-			return err
-		}
-	}
-	links := maps.Clone(l.links)
-	if links == nil {
-		links = map[int]bool{}
-	}
-	for key := range l.keys {
-		if v, ok := d.state.VIFs[key]; ok {
-			links[v.Ifindex] = true
-		}
-	}
-	for index := range links {
-		if err := d.readHooks(index); err != nil {
-			return err
-		}
-		for _, dir := range sluice.Directions {
-			d.readLine(dir, index)
-			if minor := d.have[dir].Map[index].Minor; minor != 0 && d.have[dir].HTB {
-				if err := d.readClass(dir, minor); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// freshen reads the counters of classes that are to change, for what waits in
-// them and their token deficits decide how.
-func (d *Driver) freshen(dir sluice.Direction, want Tree) error {
-	k := d.have[dir]
-	if !k.HTB {
-		return nil
-	}
-	wanted := make(map[uint16]bool, len(want.Nodes))
-	names := d.at[dir]
-	if !want.Part {
-		names = match(*k, want)
-	}
-	for _, n := range want.Nodes {
-		minor := names[n.Name]
-		c, ok := k.Classes[minor]
-		if !ok {
-			continue
-		}
-		wanted[minor] = true
-		if n.Class.Rate > c.Rate || !n.Group() && n.Class.Prio != c.Prio {
-			if err := d.readClass(dir, minor); err != nil {
-				return err
-			}
-		}
-	}
-	if want.Part {
-		return nil
-	}
-	for minor := range k.Classes {
-		if minor == rootMinor || wanted[minor] {
-			continue
-		}
-		if err := d.readClass(dir, minor); err != nil {
-			return err
-		}
-		if since, ok := d.waiting[class{dir, minor}]; ok && time.Since(since) > patience {
-			c := k.Classes[minor]
-			c.Stats.Backlog = 0
-			k.Classes[minor] = c
-		}
-	}
-	return nil
-}
-
-const (
-	// patience is how long a class that is to go may send what waits in it.
-	patience   = time.Second
-	firstAgain = 2 * time.Millisecond
-	lastAgain  = time.Second
-)
-
-// wait has classes looked at again soon.
-func (d *Driver) wait(classes map[class]bool) {
-	now := time.Now()
-	for c := range d.waiting {
-		if !classes[c] {
-			delete(d.waiting, c)
-		}
-	}
-	for c := range classes {
-		if _, ok := d.waiting[c]; !ok {
-			d.waiting[c] = now
-			d.pause = firstAgain
-		}
-	}
-	if len(classes) == 0 || d.closed {
-		return
-	}
-	if d.again != nil {
-		d.again.Stop()
-	}
-	d.again = time.AfterFunc(d.pause, d.lookAgain)
-	d.pause = min(2*d.pause, lastAgain)
-}
-
-func (d *Driver) lookAgain() {
-	if d.acquire(context.Background()) != nil {
-		return
-	}
-	defer d.unlock()
-	for c := range d.waiting {
-		if err := d.readClass(c.direction, c.minor); err != nil {
-			d.known = false
-		}
-	}
-	if _, _, err := d.settle(context.Background(), nil, maps.Clone(d.unknown), everything); err != nil {
-		d.log.Warn("classes that are not used any more stay until the next change", "error", err)
-	}
-}
-
-// obstacles are what keeps vifs' frames from their classes, by key.
-func (d *Driver) obstacles() map[string]error {
-	found := make(map[string]error)
-	for _, dir := range sluice.Directions {
-		contended := d.state.contended(dir)
-		for key, v := range d.state.VIFs {
-			h := d.have[dir].Hooks[v.Ifindex]
-			if !h.Ingress && len(h.Before) == 0 || !d.state.passes(dir, v, contended) {
-				continue
-			}
-			device := d.want.VIFs[key].VIF.Device
-			switch {
-			case h.Ingress:
-				found[key] = &sluice.Error{Code: sluice.Unsupported,
-					Message: fmt.Sprintf("%s has an ingress qdisc of another program, which leaves no room for a clsact, so it is not shaped", device),
-					Try:     "tc qdisc del dev " + device + " ingress, if nobody needs it"}
-			case len(h.Before) > 0:
-				side := "ingress"
-				if dir == sluice.Rx {
-					side = "egress"
-				}
-				found[key] = &sluice.Error{Code: sluice.NotApplied,
-					Message: fmt.Sprintf("another program's filter runs before ours on %s %s: %s", device, side, strings.Join(h.Before, "; ")),
-					Try:     fmt.Sprintf("tc filter show dev %s %s; have it end with the verdict continue, or remove it", device, side)}
-			}
-		}
-	}
-	return found
-}
-
 // vif is whom a name of a plan stands for.
 func (d *Driver) vif(name string) sluice.VIF {
 	if group, ok := sluice.GroupOf(name); ok {
 		return sluice.GroupVIF(group)
 	}
 	return d.want.VIFs[name].VIF
-}
-
-// touch is a step that was made.
-type touch struct {
-	direction sluice.Direction
-	op        Op
-}
-
-// readBack reads from the kernel what steps have touched.
-func (d *Driver) readBack(touched []touch) error {
-	if len(touched) > many {
-		if err := d.readTree(sluice.Tx); err != nil {
-			return err
-		}
-		if err := d.readTree(sluice.Rx); err != nil {
-			return err
-		}
-	}
-	hooks := map[int]bool{}
-	for _, t := range touched {
-		switch t.op.Do {
-		case Redirect, Unredirect:
-			hooks[t.op.Ifindex] = true
-		}
-		if len(touched) > many {
-			continue
-		}
-		var err error
-		switch t.op.Do {
-		case MakeTree:
-			err = d.readHead(t.direction)
-		case MakeClass, ChangeClass, MakeQueue, ChangeQueue, DeleteClass:
-			err = d.readClass(t.direction, t.op.Minor)
-		case Lead, Unlead:
-			d.readLine(t.direction, t.op.Ifindex)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for _, index := range slices.Sorted(maps.Keys(hooks)) {
-		if err := d.readHooks(index); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // note remembers which classes the names have, for counters.
@@ -396,40 +178,4 @@ func (d *Driver) note(dir sluice.Direction, of Tree, at map[string]uint16) {
 		at = all
 	}
 	d.at[dir], d.ifbs[dir], d.plain = at, d.have[dir].IFB, d.have[dir].Plain
-}
-
-// publish tells what is not enforced.
-func (d *Driver) publish(failed map[string]error) {
-	problems := make(map[string]string, len(failed))
-	for key, v := range d.state.VIFs {
-		for _, dir := range sluice.Directions {
-			if v.Want.Get(dir).Guarantee > 0 && d.state.Capacity.Get(dir) == sluice.Unlimited {
-				problems[key] = fmt.Sprintf("its %s guarantee is not held, for nobody said what the link carries (try: sluice capacity RATE)", dir)
-			}
-		}
-	}
-	for key, err := range failed {
-		problems[key] = words(err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.problems = problems
-}
-
-// Problems are the reasons why vifs and groups are not enforced as was set,
-// by key, as of the last look at the kernel.
-func (d *Driver) Problems() map[string]string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return maps.Clone(d.problems)
-}
-
-func words(err error) string {
-	var told *sluice.Error
-	if errors.As(err, &told) {
-		one := *told
-		one.Unchanged = ""
-		return one.Error()
-	}
-	return err.Error()
 }

@@ -1,0 +1,76 @@
+package htb
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"sluice"
+)
+
+// obstacles are what keeps vifs' frames from their classes, by key.
+func (d *Driver) obstacles() map[string]error {
+	found := make(map[string]error)
+	for _, dir := range sluice.Directions {
+		contended := d.state.contended(dir)
+		for key, v := range d.state.VIFs {
+			h := d.have[dir].Hooks[v.Ifindex]
+			if !h.Ingress && len(h.Before) == 0 || !d.state.passes(dir, v, contended) {
+				continue
+			}
+			device := d.want.VIFs[key].VIF.Device
+			switch {
+			case h.Ingress:
+				found[key] = &sluice.Error{Code: sluice.Unsupported,
+					Message: fmt.Sprintf("%s has an ingress qdisc of another program, which leaves no room for a clsact, so it is not shaped", device),
+					Try:     "tc qdisc del dev " + device + " ingress, if nobody needs it"}
+			case len(h.Before) > 0:
+				side := "ingress"
+				if dir == sluice.Rx {
+					side = "egress"
+				}
+				found[key] = &sluice.Error{Code: sluice.NotApplied,
+					Message: fmt.Sprintf("another program's filter runs before ours on %s %s: %s", device, side, strings.Join(h.Before, "; ")),
+					Try:     fmt.Sprintf("tc filter show dev %s %s; have it end with the verdict continue, or remove it", device, side)}
+			}
+		}
+	}
+	return found
+}
+
+// publish tells what is not enforced.
+func (d *Driver) publish(failed map[string]error) {
+	problems := make(map[string]string, len(failed))
+	for key, v := range d.state.VIFs {
+		for _, dir := range sluice.Directions {
+			if v.Want.Get(dir).Guarantee > 0 && d.state.Capacity.Get(dir) == sluice.Unlimited {
+				problems[key] = fmt.Sprintf("its %s guarantee is not held, for nobody said what the link carries (try: sluice capacity RATE)", dir)
+			}
+		}
+	}
+	for key, err := range failed {
+		problems[key] = words(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.problems = problems
+}
+
+// Problems are the reasons why vifs and groups are not enforced as was set,
+// by key, as of the last look at the kernel.
+func (d *Driver) Problems() map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.problems)
+}
+
+func words(err error) string {
+	var told *sluice.Error
+	if errors.As(err, &told) {
+		one := *told
+		one.Unchanged = ""
+		return one.Error()
+	}
+	return err.Error()
+}
