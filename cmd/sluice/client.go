@@ -140,7 +140,7 @@ func doctorCommand(c *client) *cobra.Command {
 			})
 			for _, f := range found {
 				if !f.OK && err == nil {
-					err = &sluice.Error{Code: sluice.Unsupported, Message: "this host lacks something: " + f.Name, Try: f.Try}
+					err = &sluice.Error{Code: sluice.Unsupported, Message: "this needs a look: " + f.Name, Try: f.Try}
 				}
 			}
 			return err

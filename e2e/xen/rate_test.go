@@ -35,12 +35,12 @@ func TestAccuracy(t *testing.T) {
 				t.Logf("%s %s: %.2f %% of the ideal; once more", way, rate, 100*got/(float64(rate)*payload))
 			}
 			if got < .97*float64(rate)*payload {
-				// What an emulated host cannot carry without any limit says nothing of a limit.
-				d.set(t, "vm1", 0, limit(sluice.Unlimited), limit(sluice.Unlimited))
+				// What an emulated host cannot carry through the same classes says nothing of a limit.
+				d.set(t, "vm1", 0, limit(10*sluice.Gbit), limit(10*sluice.Gbit))
 				most := g.mustFlow(t, way, 4)
 				d.set(t, "vm1", 0, limit(rate), limit(rate))
 				if most < 1.2*float64(rate)*payload {
-					t.Logf("%s %s: %.2f Mbit/s, where this host carries %.2f without a limit: not judged", way, rate, got/1e6, most/1e6)
+					t.Logf("%s %s: %.2f Mbit/s, where this host carries %.2f at 10gbit: not judged", way, rate, got/1e6, most/1e6)
 					continue
 				}
 			}
@@ -154,7 +154,7 @@ func TestExperiment(t *testing.T) {
 	var waits [3]func() (report, error)
 	for i, g := range guests {
 		d.command(t, g.name, "0", "10mbit", "--rx", "unlimited")
-		waits[i] = g.stream(45, "-R")
+		waits[i] = g.stream(75, "-R")
 	}
 	usage := func(g *vm) sluice.Rate { // once a tick has seen the limit at work
 		t.Helper()
@@ -180,6 +180,10 @@ func TestExperiment(t *testing.T) {
 			t.Errorf("xenstore says %s", got)
 		}
 		after := usage(g)
+		for try := 1; after < want*85/100 && try < 4; try++ { // an emulated host stumbles
+			t.Logf("%s: %.1f Mbit/s of %s; once more", g.name, float64(after)/1e6, want)
+			after = usage(g)
+		}
 		t.Logf("%s: %.1f Mbit/s; set to %s in %s; %.1f Mbit/s", g.name, float64(before)/1e6, rate, time.Duration(c.TookNS), float64(after)/1e6)
 		for _, x := range []struct{ got, limit sluice.Rate }{{before, 10 * sluice.Mbit}, {after, want}} {
 			if x.got < x.limit*85/100 || x.got > x.limit*105/100 {
