@@ -94,10 +94,15 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 		return nil
 	}
 	var id uint32
+	first := true // of two that match, the one that runs first chooses the class
 	err = d.conn.Filters(k.IFB, tc.NewHandle(major, 0), func(f tc.Filter) {
-		if f.Kind == tc.BPFKind && f.BPF.Name == classifierName && f.Pref == classifierPref {
+		if f.Chain != 0 {
+			return
+		}
+		if first && f.Kind == tc.BPFKind && f.BPF.Name == classifierName && f.Pref == classifierPref {
 			id = f.BPF.ProgramID
 		}
+		first = false
 	})
 	if err != nil {
 		return err
