@@ -310,6 +310,7 @@ func (d *Driver) readHooks(index int) error {
 }
 
 func (d *Driver) readHook(index int, dir sluice.Direction, h Hook) (Hook, error) {
+	h.Before = tcx(index, dir)
 	err := d.conn.Filters(index, hookOf(dir), func(f tc.Filter) {
 		ours, made, class := recognise(f, dir)
 		if !ours {

@@ -319,7 +319,7 @@ func (d *Driver) obstacles() map[string]error {
 				}
 				found[key] = &sluice.Error{Code: sluice.NotApplied,
 					Message: fmt.Sprintf("another program's filter runs before ours on %s %s: %s", device, side, strings.Join(h.Before, "; ")),
-					Try:     fmt.Sprintf("tc filter show dev %s %s; have it end with the verdict continue, or remove it", device, side)}
+					Try:     fmt.Sprintf("tc filter show dev %s %s, or bpftool net show dev %s; have it end with the verdict continue, or remove it", device, side, device)}
 			}
 		}
 	}
