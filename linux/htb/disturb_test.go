@@ -97,6 +97,31 @@ func TestOthersFilters(t *testing.T) {
 	}
 }
 
+// TestIFBNotToBeHad: while another device has the IFB's name nothing can be
+// shaped, and every vif that should be says so. Once it has gone, all is made
+// again.
+func TestIFBNotToBeHad(t *testing.T) {
+	w := newWatch(t)
+	time.Sleep(quiet)
+	w.reports()
+	w.run("sh", "-c", "printf 'link del sluice-tx\\nlink add sluice-tx type bridge\\n' | ip -batch -") // before the driver looks
+	if r := w.toldOnce("a foreign sluice-tx"); r.Enforced || !strings.Contains(r.Text, "sluice-tx is not an IFB") || r.Text != w.problem() {
+		t.Errorf("%+v, and the problem %q", r, w.problem())
+	}
+	w.reaches("a foreign sluice-tx")
+	if _, err := w.htb.Set(t.Context(), w.state); err == nil {
+		t.Error("set says that all is enforced")
+	}
+	if why := w.problem(); !strings.Contains(why, "sluice-tx is not an IFB") {
+		t.Errorf("after a set that failed: %q", why)
+	}
+	w.run("ip", "link", "del", "sluice-tx")
+	w.eventually("the problem goes", func() bool { return w.problem() == "" })
+	if left := w.astray(); left != "" {
+		t.Error(left)
+	}
+}
+
 // TestTCX: a program attached to the device itself runs before every filter, and
 // tc does not show it. While it is there nothing is called enforced.
 func TestTCX(t *testing.T) {

@@ -42,7 +42,8 @@ type Driver struct {
 	again      *time.Timer         // looks at them again
 	pause      time.Duration       // until then
 	others     disturbances
-	tellMost   int // see [reports]
+	tellMost   int    // see [reports]
+	complaint  string // what was logged last of a comparison that failed; of the goroutine that runs repair
 	closed     bool
 
 	localMu sync.Mutex
@@ -156,7 +157,11 @@ func (d *Driver) Set(ctx context.Context, want sluice.Effective) (failed map[str
 	}
 	_, failed, err = d.reconcile(ctx, look, everything)
 	if err != nil {
-		return nil, d.explain(sluice.VIF{}, err)
+		err = d.explain(sluice.VIF{}, err)
+		if ctx.Err() == nil {
+			d.failed(err)
+		}
+		return nil, err
 	}
 	return failed, nil
 }

@@ -62,9 +62,8 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 	if err != nil {
 		return err
 	}
-	if ok && link.Kind != "ifb" {
-		return fmt.Errorf("%s is not an IFB but a %q of somebody else's", link.Name, link.Kind)
-	}
+	foreign := ok && link.Kind != "ifb"
+	ok = ok && !foreign
 	was := *k
 	k.IFB, k.Up, k.HTB, k.Classifier = 0, false, false, false
 	if ok {
@@ -89,6 +88,9 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 			h.Current = false
 			k.Hooks[index] = h
 		}
+	}
+	if foreign {
+		return fmt.Errorf("%s is not an IFB but a %q of somebody else's", link.Name, link.Kind)
 	}
 	if !k.HTB {
 		return nil

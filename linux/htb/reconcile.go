@@ -416,6 +416,31 @@ func (d *Driver) publish(failed map[string]error) {
 	d.problems = problems
 }
 
+// failed tells that a comparison came to no end: nothing is known to be
+// enforced. Frames that are redirected to a tree that cannot be would be lost,
+// so they go their own way.
+func (d *Driver) failed(err error) {
+	for _, dir := range sluice.Directions {
+		k := d.have[dir]
+		if k.sends() || d.programs == nil {
+			continue
+		}
+		for index := range k.Map {
+			_ = d.programs.forget(dir, index)
+		}
+		clear(k.Map)
+	}
+	problems := make(map[string]string)
+	for _, dir := range sluice.Directions {
+		for key := range d.state.shaped(dir) {
+			problems[key] = words(err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.problems = problems
+}
+
 // Problems are the reasons why vifs and groups are not enforced as was set,
 // by key, as of the last look at the kernel.
 func (d *Driver) Problems() map[string]string {
