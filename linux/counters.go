@@ -2,7 +2,9 @@ package linux
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice"
@@ -18,6 +20,8 @@ type Classes interface{ Count() (htb.Counts, error) }
 type Counters struct {
 	classes Classes
 	conn    *tc.Conn
+	events  *tc.Events
+	renamed atomic.Bool // a device came, went or was changed since names were listed
 
 	mu     sync.Mutex
 	names  map[int]string // of devices by index
@@ -42,7 +46,7 @@ func minus(a, b sluice.Counters) sluice.Counters {
 	return sluice.Counters{Bytes: a.Bytes - b.Bytes, Packets: a.Packets - b.Packets, Dropped: a.Dropped - b.Dropped}
 }
 
-// renames is how soon a device's new name is noticed.
+// renames is how soon a device's new name is noticed, should its announcement be lost.
 const renames = 30 * time.Second
 
 // NewCounters reads in the network namespace of the calling thread. What a
@@ -54,11 +58,35 @@ func NewCounters(classes Classes) (*Counters, error) {
 	if err != nil {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's counters cannot be reached", Err: err}
 	}
-	return &Counters{classes: classes, conn: conn}, nil
+	events, err := tc.Subscribe()
+	if err != nil {
+		conn.Close()
+		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the kernel's network devices cannot be reached", Err: err}
+	}
+	c := &Counters{classes: classes, conn: conn, events: events}
+	go c.listen()
+	return c, nil
+}
+
+// listen notes that names may have changed. Until they are listed again, what
+// one VM uses would be another's where two devices swapped names.
+func (c *Counters) listen() {
+	for {
+		got, err := c.events.Receive()
+		if err != nil {
+			return // closed
+		}
+		if slices.ContainsFunc(got, func(e tc.Event) bool { return e.Link || e.Ifindex == 0 }) {
+			c.renamed.Store(true)
+		}
+	}
 }
 
 // Close gives up the connection to the kernel.
-func (c *Counters) Close() { c.conn.Close() }
+func (c *Counters) Close() {
+	c.conn.Close()
+	c.events.Close()
+}
 
 // Read returns the totals of every device by its name.
 func (c *Counters) Read(context.Context) (map[string]sluice.HostCounters, error) {
@@ -109,7 +137,7 @@ func (c *Counters) Read(context.Context) (map[string]sluice.HostCounters, error)
 
 // name learns the names of devices that it does not know yet.
 func (c *Counters) name(devices map[int]tc.DeviceStats) error {
-	known := time.Since(c.listed) < renames
+	known := !c.renamed.Swap(false) && time.Since(c.listed) < renames
 	for index := range devices {
 		_, ok := c.names[index]
 		known = known && ok
@@ -119,6 +147,7 @@ func (c *Counters) name(devices map[int]tc.DeviceStats) error {
 	}
 	links, err := c.conn.Links()
 	if err != nil {
+		c.renamed.Store(true)
 		return err
 	}
 	c.names, c.listed = make(map[int]string, len(links)), time.Now()

@@ -104,7 +104,14 @@ func (d *Driver) makeTree(dir sluice.Direction) error {
 		k.Up = true
 	}
 	if !k.HTB {
-		if err := d.conn.AddHTB(k.IFB, tc.NewHandle(major, 0)); err != nil {
+		handle := tc.NewHandle(major, 0)
+		err := d.conn.AddHTB(k.IFB, handle)
+		if errors.Is(err, unix.EINVAL) { // a qdisc of another kind has the handle
+			if err = d.conn.DeleteRoot(k.IFB); err == nil {
+				err = d.conn.AddHTB(k.IFB, handle)
+			}
+		}
+		if err != nil {
 			return err
 		}
 		k.HTB, k.Classifier = true, false
@@ -115,6 +122,11 @@ func (d *Driver) makeTree(dir sluice.Direction) error {
 			if err := d.loadWith(nil); err != nil {
 				return err
 			}
+		}
+		// Another program's filter may stand before ours, or keep ours out. The
+		// HTB is ours, so that one goes.
+		if err := d.conn.DeleteFilters(k.IFB, tc.NewHandle(major, 0), classifierPref); err != nil {
+			return err
 		}
 		err := d.conn.PutFilter(k.IFB, tc.BPFFilter{Parent: tc.NewHandle(major, 0), Pref: classifierPref, Name: classifierName,
 			Program: d.programs.choose[dir].FD()})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -96,6 +97,73 @@ func TestOthersFilters(t *testing.T) {
 	}
 }
 
+// TestIFBNotToBeHad: while another device has the IFB's name nothing can be
+// shaped, and every vif that should be says so. Once it has gone, all is made
+// again.
+func TestIFBNotToBeHad(t *testing.T) {
+	w := newWatch(t)
+	time.Sleep(quiet)
+	w.reports()
+	w.run("sh", "-c", "printf 'link del sluice-tx\\nlink add sluice-tx type bridge\\n' | ip -batch -") // before the driver looks
+	if r := w.toldOnce("a foreign sluice-tx"); r.Enforced || !strings.Contains(r.Text, "sluice-tx is not an IFB") || r.Text != w.problem() {
+		t.Errorf("%+v, and the problem %q", r, w.problem())
+	}
+	w.reaches("a foreign sluice-tx")
+	if _, err := w.htb.Set(t.Context(), w.state); err == nil {
+		t.Error("set says that all is enforced")
+	}
+	if why := w.problem(); !strings.Contains(why, "sluice-tx is not an IFB") {
+		t.Errorf("after a set that failed: %q", why)
+	}
+	w.run("ip", "link", "del", "sluice-tx")
+	w.eventually("the problem goes", func() bool { return w.problem() == "" })
+	if left := w.astray(); left != "" {
+		t.Error(left)
+	}
+}
+
+// TestTCX: a program attached to the device itself runs before every filter, and
+// tc does not show it. While it is there nothing is called enforced.
+func TestTCX(t *testing.T) {
+	for _, at := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
+		b := newBench(t)
+		b.apply(20*mbit, 20*mbit)
+		set := func() (why error) { // the kernel looks in the thread's namespace
+			b.host.Do(func() {
+				failed, err := b.htb.Set(t.Context(), b.state)
+				why = errors.Join(err, failed[b.vif.Key()])
+			})
+			return why
+		}
+		var attached link.Link
+		b.host.Do(func() {
+			p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "passes", Type: ebpf.SchedCLS, License: "GPL",
+				Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			device, err := net.InterfaceByName("vif0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if attached, err = link.AttachTCX(link.TCXOptions{Interface: device.Index, Program: p, Attach: at}); err != nil {
+				t.Skip("this kernel has no tcx: ", err)
+			}
+		})
+		if got := b.flow(b.vm, b.host, "192.0.2.1"); at == ebpf.AttachTCXIngress && got < 50e6 {
+			t.Errorf("the program holds frames to %.0f", got)
+		}
+		if why := set(); why == nil || !strings.Contains(why.Error(), "passes) that may pass frames") {
+			t.Errorf("%v: %v", at, why)
+		}
+		attached.Close()
+		if why := set(); why != nil {
+			t.Errorf("%v, gone: %v", at, why)
+		}
+	}
+}
+
 // others are the filters on both hooks of vif0, as tc shows them.
 func (w *watch) others() string {
 	w.Helper()
@@ -117,9 +185,9 @@ func (w *watch) directAction(side string) {
 			return
 		}
 		defer p.Close()
-		link, err := netlink.LinkByName("vif0")
+		device, err := netlink.LinkByName("vif0")
 		if err == nil {
-			err = netlink.FilterAdd(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{LinkIndex: link.Attrs().Index, Parent: parent, Handle: 1,
+			err = netlink.FilterAdd(&netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{LinkIndex: device.Attrs().Index, Parent: parent, Handle: 1,
 				Priority: 5, Protocol: unix.ETH_P_ALL}, Fd: p.FD(), Name: "cil_from", DirectAction: true})
 		}
 		if err != nil {

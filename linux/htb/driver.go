@@ -23,6 +23,7 @@ type Driver struct {
 	conn     *tc.Conn // for changes, and reading them back
 	counting *tc.Conn // for counters, which must not wait for changes, nor they for them
 	events   *tc.Events
+	owner    int // see own; -1 for none
 
 	lock chan struct{} // one change at a time; what follows is under it
 
@@ -41,7 +42,8 @@ type Driver struct {
 	again      *time.Timer         // looks at them again
 	pause      time.Duration       // until then
 	others     disturbances
-	tellMost   int // see [reports]
+	tellMost   int    // see [reports]
+	complaint  string // what was logged last of a comparison that failed; of the goroutine that runs repair
 	closed     bool
 
 	localMu sync.Mutex
@@ -67,9 +69,14 @@ type class struct {
 // New makes a driver for the network namespace of the calling thread. A frame
 // takes overhead bytes on the link beyond its length in the kernel; [Ethernet]
 // is what that is on most. Nothing in the kernel changes before Set. The error
-// is [sluice.Unavailable] without netlink.
+// is [sluice.Unavailable] without netlink, or where another driver shapes this
+// namespace.
 func New(log *slog.Logger, overhead int) (*Driver, error) {
-	d := &Driver{overhead: overhead, log: log, lock: make(chan struct{}, 1), links: map[string]int{},
+	owner, err := own()
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{owner: owner, overhead: overhead, log: log, lock: make(chan struct{}, 1), links: map[string]int{},
 		have: map[sluice.Direction]*Kernel{}, activity: map[sluice.Direction]Activity{}, waiting: map[class]time.Time{},
 		problems: map[string]string{}, at: map[sluice.Direction]map[string]uint16{}, ifbs: map[sluice.Direction]int{},
 		queueKnown: map[sluice.Direction]bool{}, basis: map[sluice.Direction]basis{}, local: map[local]bool{}, others: newDisturbances(), tellMost: tellMost}
@@ -109,6 +116,9 @@ func (d *Driver) Close() {
 	if d.events != nil {
 		d.events.Close()
 	}
+	if d.owner >= 0 {
+		unix.Close(d.owner)
+	}
 }
 
 // acquire takes the lock, or gives up when ctx ends.
@@ -147,7 +157,11 @@ func (d *Driver) Set(ctx context.Context, want sluice.Effective) (failed map[str
 	}
 	_, failed, err = d.reconcile(ctx, look, everything)
 	if err != nil {
-		return nil, d.explain(sluice.VIF{}, err)
+		err = d.explain(sluice.VIF{}, err)
+		if ctx.Err() == nil {
+			d.failed(err)
+		}
+		return nil, err
 	}
 	return failed, nil
 }

@@ -248,6 +248,7 @@ func TestCleanUp(t *testing.T) {
 	found := b.run("tc", "qdisc", "show") + b.run("ip", "-o", "link", "show", "type", "ifb")
 	b.apply(20_000_000, 20_000_000)
 	b.flow(b.vm, b.host, "192.0.2.1")
+	b.htb.Close() // a daemon that runs would make it all again
 	b.host.Do(func() {
 		if err := CleanUp(context.Background()); err != nil {
 			t.Error(err)

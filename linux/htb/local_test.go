@@ -148,7 +148,7 @@ func (b *bench) batches(segment int, rate sluice.Rate, span time.Duration) int {
 	var err error
 	b.host.Do(func() { in, err = net.ListenPacket("udp", "192.0.2.1:0") })
 	if err == nil {
-		_ = in.(*net.UDPConn).SetReadBuffer(8 << 20)
+		b.roomy(in)
 		b.vm.Do(func() { out, err = net.Dial("udp", in.LocalAddr().String()) })
 	}
 	if err != nil {

@@ -32,7 +32,7 @@ func (d *Driver) obstacles() map[string]error {
 				}
 				found[key] = &sluice.Error{Code: sluice.NotApplied,
 					Message: fmt.Sprintf("another program's filter runs before ours on %s %s: %s", device, side, strings.Join(h.Before, "; ")),
-					Try:     fmt.Sprintf("tc filter show dev %s %s; have it end with the verdict continue, or remove it", device, side)}
+					Try:     fmt.Sprintf("tc filter show dev %s %s, or bpftool net show dev %s; have it end with the verdict continue, or remove it", device, side, device)}
 			}
 		}
 	}
@@ -51,6 +51,31 @@ func (d *Driver) publish(failed map[string]error) {
 	}
 	for key, err := range failed {
 		problems[key] = words(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.problems = problems
+}
+
+// failed tells that a comparison came to no end: nothing is known to be
+// enforced. Frames that are redirected to a tree that cannot be would be lost,
+// so they go their own way.
+func (d *Driver) failed(err error) {
+	for _, dir := range sluice.Directions {
+		k := d.have[dir]
+		if k.sends() || d.programs == nil {
+			continue
+		}
+		for index := range k.Map {
+			_ = d.programs.forget(dir, index)
+		}
+		clear(k.Map)
+	}
+	problems := make(map[string]string)
+	for _, dir := range sluice.Directions {
+		for key := range d.state.shaped(dir) {
+			problems[key] = words(err)
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -2,6 +2,7 @@ package htb
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"os/exec"
 	"slices"
@@ -174,6 +175,20 @@ func (b *bench) late(d sluice.Direction) uint64 {
 	return b.htb.state.share(d, b.htb.state.shaped(d), Activity{}).late
 }
 
+// roomy has a socket hold what a reader on a busy machine has not taken yet,
+// also beyond what the host allows everybody.
+func (b *bench) roomy(c net.PacketConn) {
+	b.Helper()
+	raw, err := c.(*net.UDPConn).SyscallConn()
+	if err == nil {
+		err2 := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) })
+		err = errors.Join(err, err2)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
 // datagrams sends so many from the VM, spread over the span, each with its
 // number; what arrives is told to each.
 func (b *bench) datagrams(count int, span time.Duration, each func(n uint32)) (stop func()) {
@@ -189,7 +204,7 @@ func (b *bench) stream(from, to *netnstest.NS, address string, priority uint32, 
 	var err error
 	to.Do(func() { sink, err = net.ListenPacket("udp", address+":0") })
 	if err == nil {
-		_ = sink.(*net.UDPConn).SetReadBuffer(8 << 20)
+		b.roomy(sink)
 		dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 			if priority != 0 {
 				_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PRIORITY, int(priority)) })

@@ -62,9 +62,8 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 	if err != nil {
 		return err
 	}
-	if ok && link.Kind != "ifb" {
-		return fmt.Errorf("%s is not an IFB but a %q of somebody else's", link.Name, link.Kind)
-	}
+	foreign := ok && link.Kind != "ifb"
+	ok = ok && !foreign
 	was := *k
 	k.IFB, k.Up, k.HTB, k.Classifier = 0, false, false, false
 	if ok {
@@ -90,14 +89,22 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 			k.Hooks[index] = h
 		}
 	}
+	if foreign {
+		return fmt.Errorf("%s is not an IFB but a %q of somebody else's", link.Name, link.Kind)
+	}
 	if !k.HTB {
 		return nil
 	}
 	var id uint32
+	first := true // of two that match, the one that runs first chooses the class
 	err = d.conn.Filters(k.IFB, tc.NewHandle(major, 0), func(f tc.Filter) {
-		if f.Kind == tc.BPFKind && f.BPF.Name == classifierName && f.Pref == classifierPref {
+		if f.Chain != 0 {
+			return
+		}
+		if first && f.Kind == tc.BPFKind && f.BPF.Name == classifierName && f.Pref == classifierPref {
 			id = f.BPF.ProgramID
 		}
+		first = false
 	})
 	if err != nil {
 		return err
@@ -305,6 +312,7 @@ func (d *Driver) readHooks(index int) error {
 }
 
 func (d *Driver) readHook(index int, dir sluice.Direction, h Hook) (Hook, error) {
+	h.Before = tcx(index, dir)
 	err := d.conn.Filters(index, hookOf(dir), func(f tc.Filter) {
 		ours, made, class := recognise(f, dir)
 		if !ours {

@@ -17,8 +17,10 @@ const (
 	// gather is how long announcements are gathered before the kernel is
 	// looked at: a disturbance comes in several.
 	gather = 20 * time.Millisecond
-	// retry is when a comparison that failed is tried again.
-	retry = 250 * time.Millisecond
+	// retry is when a comparison that failed is tried again, and lastRetry
+	// when one that has failed for long.
+	retry     = 250 * time.Millisecond
+	lastRetry = 2 * time.Second
 	// linesEvery is how often the maps are compared: nothing announces a change.
 	linesEvery = 500 * time.Millisecond
 	// chunk is how many steps Observe makes before it lets others change
@@ -55,6 +57,7 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 	defer lines.Stop()
 	var soon <-chan time.Time
 	var at look
+	pause := retry
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,12 +73,14 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 		case <-soon:
 			soon = nil
 			if next := at; !d.repair(ctx, next, told.tell) {
-				at, soon = look{all: true}, time.After(retry)
+				at, soon, pause = look{all: true}, time.After(pause), min(2*pause, lastRetry)
 				continue
 			}
-			at = look{}
+			at, pause = look{}, retry
 		case <-compare.C:
-			d.compare(ctx, told.tell)
+			if !d.compare(ctx, told.tell) && soon == nil {
+				at, soon = look{all: true}, time.After(retry)
+			}
 		case <-lines.C:
 			if d.strayed(ctx) {
 				d.repair(ctx, look{trees: true}, told.tell)
@@ -87,13 +92,13 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 }
 
 // compare looks at everything, a piece at a time, so that a change waits for a
-// few ms at most.
-func (d *Driver) compare(ctx context.Context, report func(sluice.Repair)) {
+// few ms at most. It says whether it could.
+func (d *Driver) compare(ctx context.Context, report func(sluice.Repair)) bool {
 	d.mu.Lock()
 	devices := slices.Sorted(maps.Keys(d.devices))
 	d.mu.Unlock()
 	if !d.repair(ctx, look{trees: true, names: true}, report) {
-		return
+		return false
 	}
 	for piece := range slices.Chunk(devices, chunk) {
 		links := make(map[int]bool, len(piece))
@@ -101,9 +106,10 @@ func (d *Driver) compare(ctx context.Context, report func(sluice.Repair)) {
 			links[index] = true
 		}
 		if ctx.Err() != nil || !d.repair(ctx, look{links: links}, report) {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // concerns adds what announcements say has changed to what is to be looked
@@ -164,13 +170,23 @@ func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair))
 				return
 			}
 		}
-		_, _, err = d.reconcile(ctx, l, everything)
+		if _, _, err = d.reconcile(ctx, l, everything); err != nil {
+			err = d.explain(sluice.VIF{}, err)
+			d.failed(err)
+		}
 		repairs = d.others.take()
 	}()
-	if err != nil {
-		d.log.Warn("the kernel cannot be compared with what is set; trying again", "error", err)
+	if ctx.Err() != nil {
 		return false
 	}
+	complaint := ""
+	if err != nil {
+		complaint = words(err)
+	}
+	if complaint != d.complaint && err != nil { // it is tried again every two seconds
+		d.log.Warn("the kernel cannot be compared with what is set; trying again", "error", err)
+	}
+	d.complaint = complaint
 	after := d.Problems()
 	for key, did := range repairs {
 		if after[key] == "" {
@@ -187,7 +203,7 @@ func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair))
 			report(sluice.Repair{Key: key, Text: "nothing is in the way any more", Enforced: true})
 		}
 	}
-	return true
+	return err == nil
 }
 
 // observe has the classes follow what the vifs do.

@@ -155,6 +155,7 @@ func TestDisturbances(t *testing.T) {
 		{"the IFB is deleted", run("ip link del sluice-rx"), []string{"", key}},
 		{"the HTB is deleted", run("tc qdisc del dev sluice-tx root"), []string{"", key}},
 		{"the HTB is replaced", run("tc qdisc replace dev sluice-tx root handle 7: pfifo"), []string{"", key}},
+		{"the HTB is replaced under its handle", run("sh -c tc_qdisc_del_dev_sluice-tx_root;tc_qdisc_add_dev_sluice-tx_root_handle_51ce:_pfifo"), []string{"", key}},
 		{"the class is deleted", run("tc class del dev sluice-rx classid 51ce:10"), []string{key}},
 		{"the class is changed", run("tc class change dev sluice-tx parent 51ce:1 classid 51ce:10 htb rate 1mbit ceil 2mbit"), []string{key}},
 		{"the root class is changed", run("tc class change dev sluice-tx parent 51ce: classid 51ce:1 htb rate 1mbit ceil 2mbit"), []string{""}},
@@ -165,6 +166,8 @@ func TestDisturbances(t *testing.T) {
 		{"the queue is deleted", run("tc qdisc del dev sluice-tx parent 51ce:10"), []string{key}},
 		{"the classifier is deleted", run("tc filter del dev sluice-rx parent 51ce: pref 1"), []string{""}},
 		{"the classifier is replaced", run("tc filter replace dev sluice-rx parent 51ce: pref 1 handle 1 bpf bytecode 1,6_0_0_0"), []string{""}},
+		{"a filter runs before the classifier", run("tc filter add dev sluice-rx parent 51ce: pref 1 handle 2 bpf bytecode 1,6_0_0_4294967295 flowid 51ce:1"), []string{""}},
+		{"a filter of another kind has the classifier's place", run("sh -c tc_filter_del_dev_sluice-tx_parent_51ce:_pref_1;tc_filter_add_dev_sluice-tx_parent_51ce:_pref_1_protocol_ip_u32_match_u32_0_0_flowid_51ce:1"), []string{""}},
 	} {
 		if t.Failed() {
 			t.FailNow()

@@ -125,6 +125,13 @@ func (c *Conn) DeleteFilter(ifindex int, parent Handle, pref uint16) error {
 	return present(c.write(fmt.Sprintf("removing the filter of preference %d", pref), unix.RTM_DELTFILTER, 0, data, err))
 }
 
+// DeleteFilters removes all filters of a preference, whoever made them, of
+// whatever kind and protocol. None there is no error.
+func (c *Conn) DeleteFilters(ifindex int, parent Handle, pref uint16) error {
+	data, err := object(message{Ifindex: ifindex, Parent: uint32(parent), Info: uint32(pref) << 16}, nil)
+	return present(c.write(fmt.Sprintf("removing the filters of preference %d", pref), unix.RTM_DELTFILTER, 0, data, err))
+}
+
 // Filters sends every filter of a hook or a qdisc to each, in the order in
 // which they run within a chain. No hook there means no filters.
 func (c *Conn) Filters(ifindex int, parent Handle, each func(Filter)) error {

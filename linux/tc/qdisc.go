@@ -40,6 +40,13 @@ func (c *Conn) AddHTB(ifindex int, handle Handle) error {
 	return c.write("making the HTB", unix.RTM_NEWQDISC, netlink.Create|netlink.Replace, data, err)
 }
 
+// DeleteRoot removes a device's root qdisc with everything below it, and drops
+// what waits there. None there is no error.
+func (c *Conn) DeleteRoot(ifindex int) error {
+	data, err := object(message{Ifindex: ifindex, Parent: uint32(Root)}, nil)
+	return present(c.write("removing the root qdisc", unix.RTM_DELQDISC, 0, data, err))
+}
+
 const clsactHandle Handle = 0xffff0000
 
 // AddClsact makes the hooks for both directions. It fails with EEXIST where
