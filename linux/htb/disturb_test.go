@@ -104,7 +104,9 @@ func TestIFBNotToBeHad(t *testing.T) {
 	w := newWatch(t)
 	time.Sleep(quiet)
 	w.reports()
-	w.run("sh", "-c", "printf 'link del sluice-tx\\nlink add sluice-tx type bridge\\n' | ip -batch -") // before the driver looks
+	w.htb.lock <- struct{}{} // it does not look before the name is taken
+	w.run("sh", "-c", "ip link del sluice-tx && ip link add sluice-tx type bridge")
+	w.htb.unlock()
 	if r := w.toldOnce("a foreign sluice-tx"); r.Enforced || !strings.Contains(r.Text, "sluice-tx is not an IFB") || r.Text != w.problem() {
 		t.Errorf("%+v, and the problem %q", r, w.problem())
 	}
