@@ -158,7 +158,7 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Control: ctl, Monitor: current{watch, ctl}, Doctor: prober{driver}, Page: web.Files(), Token: token, Log: log}
+	server := &http.Server{Control: ctl, Monitor: current{watch, ctl, driver.Problems}, Doctor: prober{driver}, Page: web.Files(), Token: token, Log: log}
 	group.Go(func() error { return ctl.Run(ctx) })
 	group.Go(func() error { return driver.Run(ctx, func(r sluice.Repair) { ctl.Repaired(ctx, r) }) })
 	group.Go(func() error { watch.Run(ctx); return nil })
@@ -257,20 +257,22 @@ func settled(ctl *control.Control) func() map[string]sluice.Setting {
 	}
 }
 
-// current is the monitor with what was set since its last tick: who sets and
-// then lists sees what was set.
+// current is the monitor with what was set, and whether it is enforced, since
+// its last tick: who sets and then lists sees what was set.
 type current struct {
 	*monitor.Monitor
-	control *control.Control
+	control  *control.Control
+	enforced func() map[string]string // see [monitor.Config]
 }
 
 // DataSet implements [http.Monitor].
 func (c current) DataSet() sluice.DataSet {
 	d := c.Monitor.DataSet()
 	d.VIFs = slices.Clone(d.VIFs)
-	nodes := c.control.Settings()
+	nodes, obstacles := c.control.Settings(), c.enforced()
 	for i := range d.VIFs {
 		v := &d.VIFs[i]
+		v.NotEnforced = obstacles[v.Key()]
 		n, ok := nodes[v.Key()]
 		if !ok || n.Revision <= v.Revision {
 			continue

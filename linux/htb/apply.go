@@ -92,6 +92,9 @@ func (d *Driver) makeTree(dir sluice.Direction) error {
 		if err == nil && !ok {
 			err = fmt.Errorf("%s was made and is not there", name)
 		}
+		if err == nil {
+			err = foreign(link)
+		}
 		if err != nil {
 			return err
 		}

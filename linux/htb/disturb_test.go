@@ -3,6 +3,7 @@ package htb
 import (
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,9 +105,15 @@ func TestIFBNotToBeHad(t *testing.T) {
 	w := newWatch(t)
 	time.Sleep(quiet)
 	w.reports()
-	w.run("sh", "-c", "printf 'link del sluice-tx\\nlink add sluice-tx type bridge\\n' | ip -batch -") // before the driver looks
-	if r := w.toldOnce("a foreign sluice-tx"); r.Enforced || !strings.Contains(r.Text, "sluice-tx is not an IFB") || r.Text != w.problem() {
-		t.Errorf("%+v, and the problem %q", r, w.problem())
+	w.htb.lock <- struct{}{} // it does not look before the name is taken
+	w.run("sh", "-c", "ip link del sluice-tx && ip link add sluice-tx type bridge")
+	w.htb.unlock()
+	w.eventually("the vif says why it is not shaped", func() bool { return strings.Contains(w.problem(), "sluice-tx is not an IFB") })
+	time.Sleep(quiet)
+	told := w.reports()
+	told = slices.DeleteFunc(told, func(r sluice.Repair) bool { return r.Key == "" && r.Enforced }) // the driver was quicker, and made one again
+	if len(told) != 1 || told[0].Enforced || told[0].Text != w.problem() {
+		t.Errorf("told %+v, and the problem is %q", told, w.problem())
 	}
 	w.reaches("a foreign sluice-tx")
 	if _, err := w.htb.Set(t.Context(), w.state); err == nil {

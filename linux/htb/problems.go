@@ -49,6 +49,13 @@ func (d *Driver) publish(failed map[string]error) {
 			}
 		}
 	}
+	for name, g := range d.state.Groups {
+		for _, dir := range sluice.Directions {
+			if g.Get(dir).Guarantee > 0 && d.state.Capacity.Get(dir) == sluice.Unlimited {
+				problems[groupKey(name)] = fmt.Sprintf("its %s guarantee is not held, for nobody said what the link carries (try: sluice capacity RATE)", dir)
+			}
+		}
+	}
 	for key, err := range failed {
 		problems[key] = words(err)
 	}

@@ -55,6 +55,14 @@ func (d *Driver) readAll() error {
 	return nil
 }
 
+// foreign says that a device with an IFB's name is none, and so not ours.
+func foreign(l tc.Link) error {
+	if l.Kind == "ifb" {
+		return nil
+	}
+	return fmt.Errorf("%s is not an IFB but a %q of somebody else's", l.Name, l.Kind)
+}
+
 // readHead reads whether a direction's tree is there and works.
 func (d *Driver) readHead(dir sluice.Direction) error {
 	k := d.have[dir]
@@ -62,8 +70,11 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 	if err != nil {
 		return err
 	}
-	foreign := ok && link.Kind != "ifb"
-	ok = ok && !foreign
+	var taken error
+	if ok {
+		taken = foreign(link)
+		ok = taken == nil
+	}
 	was := *k
 	k.IFB, k.Up, k.HTB, k.Classifier = 0, false, false, false
 	if ok {
@@ -89,8 +100,8 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 			k.Hooks[index] = h
 		}
 	}
-	if foreign {
-		return fmt.Errorf("%s is not an IFB but a %q of somebody else's", link.Name, link.Kind)
+	if taken != nil {
+		return taken
 	}
 	if !k.HTB {
 		return nil
