@@ -24,11 +24,13 @@ func (c *Control) Repaired(ctx context.Context, r sluice.Repair) {
 	case !present: // it has just gone; the key begins with its VM
 		vif.VM, _, _ = strings.Cut(r.Key, "/")
 	}
-	c.mu.Lock()
-	node, set := c.nodes[r.Key]
-	c.mu.Unlock()
-	if !set {
-		node.Value = sluice.UnshapedBoth
+	node := Node{Value: sluice.UnshapedBoth}
+	if r.Key != "" {
+		var err error
+		if node, err = c.Store.Get(ctx, r.Key); err != nil {
+			c.Log.Warn("the journal lacks a record of that", "error", err)
+			return
+		}
 	}
 	now := time.Now().UTC()
 	record := sluice.Change{VM: vif.VM, VIF: vif.Index, Key: r.Key, Device: vif.Device, By: self, At: now, From: node.Value, To: node.Value,

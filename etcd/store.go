@@ -21,6 +21,9 @@ func (s *Store) Get(ctx context.Context, key string) (control.Node, error) {
 	}
 	defer done()
 	r, err := m.client.Get(ctx, vifKey(key))
+	if err != nil && m.alive.Err() != nil { // it failed while it was asked
+		return s.recallOne(key, s.unanswered(m, err))
+	}
 	if err != nil {
 		return control.Node{}, s.unanswered(m, err)
 	}
@@ -56,6 +59,9 @@ func (s *Store) Nodes(ctx context.Context) (map[string]control.Node, error) {
 	defer done()
 	r, err := m.client.Get(ctx, vifPrefix, clientv3.WithPrefix())
 	if err != nil {
+		if known, ok := s.recall(); ok && m.alive.Err() != nil { // it failed while it was asked
+			return known, nil
+		}
 		return nil, s.unanswered(m, err)
 	}
 	nodes := make(map[string]control.Node, len(r.Kvs))
