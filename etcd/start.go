@@ -68,7 +68,7 @@ func claim(dir string) (*os.File, error) {
 		home.Close()
 		return nil, &sluice.Error{Code: sluice.Unavailable,
 			Message: fmt.Sprintf("the state directory %s is used by another daemon", dir),
-			Try:     "stop the other one, or give this one its own --state-dir"}
+			Try:     "stop the other one; of a host only one shapes the vifs"}
 	}
 	return home, nil
 }

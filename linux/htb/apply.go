@@ -106,6 +106,12 @@ func (d *Driver) makeTree(dir sluice.Direction) error {
 		}
 		k.Up = true
 	}
+	if k.Taken { // the IFB is ours, so is its clsact
+		if err := d.conn.DeleteClsact(k.IFB); err != nil {
+			return err
+		}
+		k.Taken = false
+	}
 	if !k.HTB {
 		handle := tc.NewHandle(major, 0)
 		err := d.conn.AddHTB(k.IFB, handle)
@@ -154,6 +160,12 @@ func loadIFB() {
 func (d *Driver) makeQueue(dir sluice.Direction, o Op) error {
 	k := d.have[dir]
 	class, handle := handleOf(o.Minor), queueHandle(o.Minor)
+	if is, there := k.Queues[o.Minor]; there && !ownQueue(is, o.Minor) {
+		if err := d.conn.DeleteQueue(k.IFB, class); err != nil {
+			return err
+		}
+		delete(k.Queues, o.Minor)
+	}
 	if !k.Plain {
 		err := d.conn.AddQueue(k.IFB, class, handle, o.Best.Fair)
 		if err == nil {

@@ -74,7 +74,7 @@ func (s *steps) node(n Node, names map[string]uint16) {
 		return
 	}
 	queue, queued := s.have.Queues[minor]
-	if !there || !queued {
+	if !there || !queued || !ownQueue(queue, minor) {
 		s.do(Op{Do: MakeQueue, Name: n.Name, Minor: minor, Best: n.Queue})
 	} else {
 		set, later := n.Queue.fits(queue)

@@ -67,6 +67,7 @@ func TestDiff(t *testing.T) {
 			}
 		}},
 		{"the IFB is down", two, two, func(m *model) { m.Up = false }},
+		{"frames are taken from the IFB", two, two, func(m *model) { m.Taken = true }},
 		{"the HTB has gone", two, two, func(m *model) { m.HTB, m.Classifier = false, false }},
 		{"the classifier has gone", two, two, func(m *model) { m.Classifier = false }},
 		{"the IFB has gone, and nothing is wanted", two, free, func(m *model) {

@@ -129,6 +129,27 @@ func TestIFBNotToBeHad(t *testing.T) {
 	}
 }
 
+// TestIFBNotToBeHadAtStart: so it is where the name was taken while no daemon ran.
+func TestIFBNotToBeHadAtStart(t *testing.T) {
+	b := newBench(t)
+	b.apply(20*mbit, 20*mbit)
+	b.htb.Close()
+	b.run("sh", "-c", "ip link del sluice-tx && ip link add sluice-tx type bridge")
+	b.start()
+	if _, err := b.htb.Set(t.Context(), b.state); err == nil {
+		t.Error("set says that all is enforced")
+	}
+	b.reaches("a foreign sluice-tx")
+	b.host.Do(func() {
+		if c, ok, err := Lookup(b.vif.Device, sluice.Rx); err != nil || !ok {
+			t.Errorf("the other direction has %+v, %v, %v", c, ok, err)
+		}
+	})
+	b.run("ip", "link", "del", "sluice-tx")
+	b.set()
+	b.reaches("the IFB again")
+}
+
 // TestTCX: a program attached to the device itself runs before every filter, and
 // tc does not show it. While it is there nothing is called enforced.
 func TestTCX(t *testing.T) {

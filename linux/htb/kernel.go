@@ -31,6 +31,7 @@ type Kernel struct {
 	Up         bool // the device
 	HTB        bool // the device's root qdisc is ours
 	Classifier bool // the program that chooses the class is there, and ours
+	Taken      bool // a filter on the IFB's own egress hook drops frames or takes them elsewhere
 	Classes    map[uint16]tc.Class
 	Queues     map[uint16]tc.Qdisc // by their classes' minors
 	Map        map[int]Entry       // by the vif's ifindex
@@ -43,7 +44,7 @@ func (k Kernel) sends() bool { return k.IFB != 0 && k.Up && k.HTB }
 
 // whole says whether a frame that is redirected to the tree comes through its
 // vif's class.
-func (k Kernel) whole() bool { return k.sends() && k.Classifier }
+func (k Kernel) whole() bool { return k.sends() && k.Classifier && !k.Taken }
 
 // Entry is a vif's line in the map from devices to classes.
 type Entry struct {

@@ -30,6 +30,7 @@ func (m *model) apply(o Op) error {
 	c, there := m.Classes[o.Minor]
 	switch o.Do {
 	case MakeTree:
+		m.Taken = false
 		if m.IFB == 0 {
 			m.IFB, m.HTB = 1000, false
 			for index, h := range m.Hooks {
@@ -68,7 +69,7 @@ func (m *model) apply(o Op) error {
 		m.Classes[o.Minor] = m.told(o, c)
 		return nil
 	case MakeQueue:
-		if _, queued := m.Queues[o.Minor]; queued || !there || !c.Leaf() {
+		if q, queued := m.Queues[o.Minor]; queued && ownQueue(q, o.Minor) || !there || !c.Leaf() {
 			return fmt.Errorf("a queue in %x", o.Minor)
 		}
 		q := tc.Qdisc{Kind: tc.FQCodelKind, FQCodel: o.Best.Fair}

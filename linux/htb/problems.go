@@ -68,16 +68,6 @@ func (d *Driver) publish(failed map[string]error) {
 // enforced. Frames that are redirected to a tree that cannot be would be lost,
 // so they go their own way.
 func (d *Driver) failed(err error) {
-	for _, dir := range sluice.Directions {
-		k := d.have[dir]
-		if k.sends() || d.programs == nil {
-			continue
-		}
-		for index := range k.Map {
-			_ = d.programs.forget(dir, index)
-		}
-		clear(k.Map)
-	}
 	problems := make(map[string]string)
 	for _, dir := range sluice.Directions {
 		for key := range d.state.shaped(dir) {
@@ -85,8 +75,25 @@ func (d *Driver) failed(err error) {
 		}
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.problems = problems
+	d.mu.Unlock()
+	for _, dir := range sluice.Directions {
+		_ = d.readHead(dir) // it may not have come to this one
+	}
+	if d.programs == nil && d.adopt(0) != nil { // a daemon before us left what redirects
+		return
+	}
+	for _, dir := range sluice.Directions {
+		k := d.have[dir]
+		if k.sends() {
+			continue
+		}
+		lines, _ := d.programs.lines(dir)
+		for index := range lines {
+			_ = d.programs.forget(dir, index)
+		}
+		clear(k.Map)
+	}
 }
 
 // Problems are the reasons why vifs and groups are not enforced as was set,

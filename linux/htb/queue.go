@@ -50,9 +50,15 @@ func newCodel(rate, late uint64) tc.FQCodel {
 	}
 }
 
+// ownQueue says whether a class's queue is one of ours. Another program's on our
+// tree may hold frames back or lose them.
+func ownQueue(q tc.Qdisc, class uint16) bool {
+	return (q.Kind == tc.FIFOKind || q.Kind == tc.FQCodelKind) && (q.Handle == 0 || q.Handle == queueHandle(class))
+}
+
 // fits is the queue to set now in place of the one that is there: of its
 // kind, and never so small that what waits would be dropped. It returns nil
-// where none is needed or the queue is another program's. later is true where
+// where none is needed. later is true where
 // it could be smaller once less waits.
 func (q Queue) fits(have tc.Qdisc) (set tc.Queue, later bool) {
 	switch have.Kind {

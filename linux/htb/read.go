@@ -2,6 +2,7 @@ package htb
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -76,7 +77,7 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 		ok = taken == nil
 	}
 	was := *k
-	k.IFB, k.Up, k.HTB, k.Classifier = 0, false, false, false
+	k.IFB, k.Up, k.HTB, k.Classifier, k.Taken = 0, false, false, false, false
 	if ok {
 		k.IFB, k.Up = link.Index, link.Up
 		q, there, err := d.conn.Qdisc(link.Index, tc.NewHandle(major, 0))
@@ -84,8 +85,14 @@ func (d *Driver) readHead(dir sluice.Direction) error {
 			return err
 		}
 		k.HTB = there && q.Kind == "htb"
+		err = d.conn.Filters(link.Index, tc.Egress, func(f tc.Filter) {
+			k.Taken = k.Taken || f.BPF.DirectAction || slices.ContainsFunc(f.Actions, func(a tc.Action) bool { return a.Verdict == tc.Drop || a.Verdict == tc.Stolen })
+		})
+		if err != nil {
+			return err
+		}
 	}
-	if was.IFB != 0 && (was.IFB != k.IFB || was.Up && !k.Up || was.HTB && !k.HTB) {
+	if was.IFB != 0 && (was.IFB != k.IFB || was.Up && !k.Up || was.HTB && !k.HTB || !was.Taken && k.Taken) {
 		d.disturbed(dir, rootMinor)
 	}
 	if was.IFB != k.IFB || !k.HTB {

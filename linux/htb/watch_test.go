@@ -163,7 +163,11 @@ func TestDisturbances(t *testing.T) {
 			q := w.queues()[0]
 			w.run("tc", "qdisc", "change", "dev", "sluice-tx", "parent", "51ce:10", "handle", "10:", q.Kind, "limit", "9999")
 		}, []string{key}},
+		{"the queue is replaced", run("tc qdisc replace dev sluice-tx parent 51ce:10 handle 99: pfifo limit 1"), []string{key}},
+		{"the queue is replaced by one of our kind", run("tc qdisc replace dev sluice-tx parent 51ce:10 handle 99: bfifo limit 100"), []string{key}},
+		{"the queue is replaced under its handle", run("sh -c tc_qdisc_del_dev_sluice-tx_parent_51ce:10;tc_qdisc_add_dev_sluice-tx_parent_51ce:10_handle_10:_tbf_rate_100kbit_burst_2k_limit_3k"), []string{key}},
 		{"the queue is deleted", run("tc qdisc del dev sluice-tx parent 51ce:10"), []string{key}},
+		{"frames are taken from the IFB", run("sh -c tc_qdisc_add_dev_sluice-rx_clsact;tc_filter_add_dev_sluice-rx_egress_pref_1_protocol_all_u32_match_u32_0_0_action_mirred_egress_redirect_dev_lo"), []string{""}},
 		{"the classifier is deleted", run("tc filter del dev sluice-rx parent 51ce: pref 1"), []string{""}},
 		{"the classifier is replaced", run("tc filter replace dev sluice-rx parent 51ce: pref 1 handle 1 bpf bytecode 1,6_0_0_0"), []string{""}},
 		{"a filter runs before the classifier", run("tc filter add dev sluice-rx parent 51ce: pref 1 handle 2 bpf bytecode 1,6_0_0_4294967295 flowid 51ce:1"), []string{""}},

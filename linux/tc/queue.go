@@ -103,6 +103,13 @@ func (c *Conn) AddQueue(ifindex int, class, handle Handle, q Queue) error {
 	return c.putQueue(ifindex, class, handle, q, netlink.Create, true)
 }
 
+// DeleteQueue removes a class's queue, whoever made it, and drops what waits in
+// it. None there is no error.
+func (c *Conn) DeleteQueue(ifindex int, class Handle) error {
+	data, err := object(message{Ifindex: ifindex, Parent: uint32(class)}, nil)
+	return present(c.write(fmt.Sprintf("removing the queue of class %s", class), unix.RTM_DELQDISC, 0, data, err))
+}
+
 // ChangeQueue changes a queue of the same kind; what waits in it stays.
 func (c *Conn) ChangeQueue(ifindex int, class, handle Handle, q Queue) error {
 	return c.putQueue(ifindex, class, handle, q, 0, false)
