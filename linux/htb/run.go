@@ -26,6 +26,8 @@ const (
 	// chunk is how many steps Observe makes before it lets others change
 	// something, so that a change waits a few ms at most.
 	chunk = 32
+	// piece is how many vifs are compared before others may change something.
+	piece = 16
 )
 
 // Run keeps the kernel as it was Set until ctx ends. It listens to the
@@ -95,17 +97,17 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 // few ms at most. It says whether it could.
 func (d *Driver) compare(ctx context.Context, report func(sluice.Repair)) bool {
 	d.mu.Lock()
-	devices := slices.Sorted(maps.Keys(d.devices))
+	keys := slices.Sorted(maps.Values(d.devices))
 	d.mu.Unlock()
 	if !d.repair(ctx, look{trees: true, names: true}, report) {
 		return false
 	}
-	for piece := range slices.Chunk(devices, chunk) {
-		links := make(map[int]bool, len(piece))
-		for _, index := range piece {
-			links[index] = true
+	for some := range slices.Chunk(keys, piece) {
+		at := make(map[string]bool, len(some))
+		for _, key := range some {
+			at[key] = true
 		}
-		if ctx.Err() != nil || !d.repair(ctx, look{links: links}, report) {
+		if ctx.Err() != nil || !d.repair(ctx, look{keys: at}, report) {
 			return false
 		}
 	}
