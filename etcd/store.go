@@ -110,13 +110,10 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 			c.ID = 0
 			return conflict(c)
 		}
-		// Another writer of the same store took the ID; go on after its last.
-		last, err := s.newestID(ctx, m)
-		if err != nil {
+		if err := s.passTaken(ctx, m, c.ID); err != nil {
 			c.ID = 0
 			return err
 		}
-		s.lastID.CompareAndSwap(c.ID, max(last, c.ID))
 	}
 }
 
@@ -141,12 +138,21 @@ func (s *Store) Note(ctx context.Context, c *sluice.Change) error {
 		if r.Succeeded {
 			return nil
 		}
-		last, err := s.newestID(ctx, m)
-		if err != nil {
+		if err := s.passTaken(ctx, m, c.ID); err != nil {
 			return err
 		}
-		s.lastID.CompareAndSwap(c.ID, max(last, c.ID))
 	}
+}
+
+// passTaken has the next ID come after the journal's last, where another writer
+// of the same store took one.
+func (s *Store) passTaken(ctx context.Context, m *member, id uint64) error {
+	last, err := s.newestID(ctx, m)
+	if err != nil {
+		return err
+	}
+	s.lastID.CompareAndSwap(id, max(last, id))
+	return nil
 }
 
 // Finish implements [control.Store].
