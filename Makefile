@@ -3,13 +3,16 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 LAB_CACHE ?= /var/cache/sluice-lab
 
-.PHONY: all deps build page demo demo-down demo-image bench test test-unit test-page test-e2e test-xen lint generate clean
+.PHONY: all go deps build page demo demo-down demo-image bench test test-unit test-page test-e2e test-xen lint generate clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 GO_BUILD := CGO_ENABLED=0 go build $(GOFLAGS_STATIC)
 
 all: build
+
+go: ## whether this machine's Go will do, and what to do if not
+	@scripts/go.sh
 
 deps: ## what this machine lacks, from Debian's packages
 	@scripts/deps.sh
@@ -23,11 +26,12 @@ web/node_modules/.package-lock.json: web/package-lock.json
 web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/index.html web/*.ts web/public -type f 2>/dev/null)
 	npm --prefix web run build
 
-build: page ## bin/sluice and bin/sluice-guest, static
+build: go page ## bin/sluice and bin/sluice-guest, static
 	$(GO_BUILD) -o bin/sluice ./cmd/sluice
 	$(GO_BUILD) -o bin/sluice-guest ./cmd/sluice-guest
 
 demo: ## the experiment: three QEMU guests under load, to watch and to shape; Ctrl-C ends it
+	@scripts/go.sh
 	@scripts/deps.sh demo
 	@$(MAKE) --no-print-directory -j2 demo-image build
 	bin/sluice lab up --load --cache $(LAB_CACHE)
@@ -39,9 +43,9 @@ demo-image:
 demo-down: ## ends it from another terminal, or what is left of it
 	bin/sluice lab down
 
-test: deps build lint test-unit test-page test-e2e ## everything but Xen
+test: go deps build lint test-unit test-page test-e2e ## everything but Xen
 
-test-unit: ## units and, as root, the kernel in network namespaces
+test-unit: go ## units and, as root, the kernel in network namespaces
 	go test -race -timeout 15m $$(go list ./... | grep -v /e2e)
 
 test-page: page ## the page's own units
@@ -53,14 +57,14 @@ test-e2e: build ## QEMU guests and Chromium
 test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
 
-bench: deps build ## the figures, each beside its peer; about three quarters of an hour on a quiet machine
+bench: go deps build ## the figures, each beside its peer; about three quarters of an hour on a quiet machine
 	go run ./bench -readme README.md
 
-lint:
+lint: go
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 
-generate: ## the OpenAPI document
+generate: go ## the OpenAPI document
 	go generate ./...
 
 clean:

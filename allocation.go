@@ -1,6 +1,9 @@
 package sluice
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Direction is a direction of traffic, always seen from the VM.
 type Direction string
@@ -114,19 +117,29 @@ func (a Allocations) String() string {
 	return s
 }
 
-// String is the limit, followed by the guarantee, weight and priority where they are set.
+// String is the limit, followed by the guarantee, weight and priority where
+// they are set: "100mbit guarantee 20mbit", "guarantee 20mbit, no limit".
 func (a Allocation) String() string {
-	s := a.Limit.String()
+	var parts []string
+	if a.Limit != Unlimited {
+		parts = append(parts, a.Limit.String())
+	}
 	if a.Guarantee != 0 {
-		s += " guarantee " + a.Guarantee.String()
+		parts = append(parts, "guarantee "+a.Guarantee.String())
 	}
 	if a.Weight != DefaultWeight {
-		s += fmt.Sprintf(" weight %d", a.Weight)
+		parts = append(parts, fmt.Sprintf("weight %d", a.Weight))
 	}
 	if a.Priority != 0 {
-		s += fmt.Sprintf(" priority %d", a.Priority)
+		parts = append(parts, fmt.Sprintf("priority %d", a.Priority))
 	}
-	return s
+	switch {
+	case len(parts) == 0:
+		return Unlimited.String()
+	case a.Limit == Unlimited:
+		return strings.Join(parts, " ") + ", no limit"
+	}
+	return strings.Join(parts, " ")
 }
 
 // Capacity is what the host's link carries, in bit/s; [Unlimited] where nobody said.

@@ -64,7 +64,7 @@ func TestAllocationCheck(t *testing.T) {
 	}
 }
 
-// Also where nobody said what the link carries, nobody is promised more than any has.
+// Also where nobody said what the link carries, nobody is guaranteed more than any has.
 func TestGuaranteeBeyondAnyLink(t *testing.T) {
 	a := sluice.Unshaped
 	for a.Guarantee = sluice.MaxRate; a.Guarantee > 0; a.Guarantee *= 2 {

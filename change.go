@@ -24,7 +24,7 @@ type Change struct {
 	VIF      int         `json:"vif"`
 	Key      string      `json:"key"`    // [VIF.Key]: whose settings these are
 	Device   string      `json:"device"` // where it was applied
-	By       string      `json:"by"`     // who asked: "root", "uid 1000", "token", "undo of 7"
+	By       string      `json:"by"`     // who asked: "root", "uid 1000", "alice with the token", "undo of 7"
 	At       time.Time   `json:"at"`     // when it was asked for
 	From     Allocations `json:"from"`
 	To       Allocations `json:"to"`
@@ -38,12 +38,12 @@ type Change struct {
 	// found in the kernel instead of To, and what was done about it.
 	Note string `json:"note,omitempty"`
 
-	// Until is when the change comes back by itself, by a change of its own;
+	// Until is when the change reverts by itself, by a change of its own;
 	// nil if it is to last.
 	Until *time.Time `json:"until,omitempty"`
 	// Back is what holds after Until: the last value that was to last.
 	Back *Allocations `json:"back,omitempty"`
-	// Confirm: it comes back only unless somebody confirms it before Until.
+	// Confirm: it reverts only unless somebody confirms it before Until.
 	Confirm     bool   `json:"confirm,omitempty"`
 	ConfirmedBy string `json:"confirmed_by,omitempty"` // who did; it lasts since
 
@@ -72,7 +72,7 @@ type EffectDirection struct {
 
 // EffectNow is a share under the demand that was measured last.
 type EffectNow struct {
-	Demand Rate `json:"demand"`
+	Demand Rate `json:"demand"` // [Unlimited] of one that is held back: how much it would take is not known
 	Before Rate `json:"before"`
 	After  Rate `json:"after"`
 }

@@ -12,7 +12,9 @@ type Code string
 const (
 	Invalid     Code = "invalid"     // the request itself is wrong: syntax, range, flags
 	NotFound    Code = "not_found"   // no such VM, vif or change
-	Refused     Code = "refused"     // understood, but not allowed: admission, permission
+	Refused     Code = "refused"     // understood, but it does not fit: admission
+	Unknown     Code = "unknown"     // nobody knows who asks: the token is missing or wrong
+	Forbidden   Code = "forbidden"   // who asks is known, and may not
 	Conflict    Code = "conflict"    // somebody else changed it first, or is changing it now
 	NotApplied  Code = "not_applied" // the driver could not apply it; it was undone
 	Unsupported Code = "unsupported" // this kernel, host or driver cannot do it
@@ -27,7 +29,7 @@ func (c Code) ExitStatus() int {
 		return 2
 	case NotFound:
 		return 3
-	case Refused, Conflict:
+	case Refused, Unknown, Forbidden, Conflict:
 		return 4
 	case NotApplied, Unsupported:
 		return 5

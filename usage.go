@@ -16,7 +16,9 @@ type DirectionStatus struct {
 	Limit     Rate `json:"limit"`  // null where there is none
 	Guarantee Rate `json:"guarantee"`
 	Weight    int  `json:"weight"`
-	Priority  int  `json:"priority,omitempty"`
+	// Drops are the packets of the last tick that did not fit the queue.
+	Drops    uint64 `json:"drops,omitempty"`
+	Priority int    `json:"priority,omitempty"`
 }
 
 // GuestReport is what a VM's own collector says of one vif. It is shown,
@@ -43,6 +45,7 @@ type VIFStatus struct {
 	State    State           `json:"state"`
 	Revision uint64          `json:"revision"` // of its settings; for compare-and-set
 	Group    string          `json:"group,omitempty"`
+	Absent   bool            `json:"absent,omitempty"` // it is not there: this is what is kept for when it comes
 	Tx       DirectionStatus `json:"tx"`
 	Rx       DirectionStatus `json:"rx"`
 	Guest    *GuestReport    `json:"guest,omitempty"`

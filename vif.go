@@ -3,27 +3,41 @@ package sluice
 import (
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // VIF is one virtual network interface of a VM, as the inventory knows it.
 type VIF struct {
-	VM     string `json:"vm"`     // the VM's name
-	UUID   string `json:"uuid"`   // the VM's UUID, where the hypervisor has one
+	ID     string `json:"key"`    // given once by package control, see [VIF.Key]; "" until then
+	VM     string `json:"vm"`     // the VM's name; printable, see [Printable]
+	UUID   string `json:"uuid"`   // the VM's UUID, lower case, where the hypervisor has one
 	Index  int    `json:"vif"`    // 0 is the VM's first interface
 	MAC    string `json:"mac"`    // the guest's own MAC, lower case, where an authority names it
-	Device string `json:"device"` // the host's network device: tap0, vif1.0; reused, so never an identity
+	Device string `json:"device"` // the host's network device: tap0, vif1.0; reused, so never an identity; "" if the vif is absent
+
+	// What tells a device from another that has its name later: its own MAC,
+	// lower case, and the kernel's index of it (ifindex). "" and 0 where unknown.
+	DeviceMAC   string `json:"-"`
+	DeviceIndex int    `json:"-"`
 }
 
-// Key is the vif's identity for settings and journal. It belongs to the VM,
-// not to the device: it stays when the VM restarts and gets another tap or
-// domid. It has one slash, between the VM and the interface; a group's has none.
+// Key is the vif's identity for settings and journal: the ID that it was
+// given. It belongs to the VM, not to the device: it stays when the VM restarts
+// and gets another tap or domid, and when its UUID or MAC is learnt later.
+// Without an ID it is what a new vif is given. It has one slash, between the
+// VM and the interface; a group's has none.
 func (v VIF) Key() string {
 	if v.IsGroup() {
 		return v.VM
 	}
+	if v.ID != "" {
+		return v.ID
+	}
 	vm, nic := v.UUID, v.MAC
 	if vm == "" {
-		vm = v.VM
+		vm = strings.ReplaceAll(v.VM, "/", "%2F")
 	}
 	if nic == "" {
 		nic = strconv.Itoa(v.Index)
@@ -38,6 +52,34 @@ func (v VIF) String() string {
 		return "group " + name
 	}
 	return fmt.Sprintf("%s vif %d", v.VM, v.Index)
+}
+
+// Nameless says whether nobody named the VM: the vif is called as its device,
+// and is the same only as long as that is the same device.
+func (v VIF) Nameless() bool { return v.UUID == "" && v.MAC == "" && v.VM == Printable(v.Device) }
+
+// Printable is s with whatever does not print spelt out: control characters,
+// what turns the direction of writing, and bytes that are no UTF-8. Names come
+// from guests and devices, and go to terminals, pages and logs.
+func Printable(s string) string {
+	plain := func(r rune) bool { return r != utf8.RuneError && unicode.IsPrint(r) }
+	if !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case plain(r):
+			b.WriteString(s[:n])
+		case n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		s = s[n:]
+	}
+	return b.String()
 }
 
 // State is the state of a vif's back-end: two of Xenbus's, by its numbers

@@ -63,7 +63,7 @@ func TestError(t *testing.T) {
 // The command line's exit statuses are promised to scripts.
 func TestExitStatus(t *testing.T) {
 	for code, want := range map[sluice.Code]int{
-		sluice.Invalid: 2, sluice.NotFound: 3, sluice.Refused: 4, sluice.Conflict: 4, sluice.NotApplied: 5,
+		sluice.Invalid: 2, sluice.NotFound: 3, sluice.Refused: 4, sluice.Unknown: 4, sluice.Forbidden: 4, sluice.Conflict: 4, sluice.NotApplied: 5,
 		sluice.Unsupported: 5, sluice.Unavailable: 6, sluice.Internal: 1,
 	} {
 		if got := code.ExitStatus(); got != want {

@@ -26,7 +26,7 @@ func churn(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
 		Detail: Table{Head: []string{"direction", "steady seconds", "all vifs together, worst second", "vifs' seconds within 3 %", "within 5 %", "worst of a vif's", "mean"}},
 		Chart:  Chart{Title: fmt.Sprintf("%d vifs with guarantees that change: how far from the oracle a second is", vifs), Unit: "parts of all vifs' steady seconds", Groups: []string{"≤ 1 %", "1–2 %", "2–3 %", "3–5 %", "5–10 %", "> 10 %"}},
-		Note: fmt.Sprintf("%d VMs, each promised from a half to all of its part of three quarters of %s, and each sending 1.4 times its part in UDP. Every %d s %d random ones get other guarantees and weights as one batch; "+
+		Note: fmt.Sprintf("%d VMs, each guaranteed from a half to all of its part of three quarters of %s, and each sending 1.4 times its part in UDP. Every %d s %d random ones get other guarantees and weights as one batch; "+
 			"the second after that is not counted. The oracle, package allocate, gets what each really sent. A second is as far off as the sum of all vifs' differences, by the sum of their shares.",
 			vifs, churnLink, int(settle/time.Second)+seconds, each),
 	}

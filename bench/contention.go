@@ -22,9 +22,9 @@ type contended struct {
 func contention(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
 		Detail: Table{Head: []string{"", "direction", "worst 100 ms, of the guarantee", "mean", "use of the link"}},
-		Chart:  Chart{Title: "One TCP flow under hostile load: its worst 100 ms", Unit: "of what it was promised", Bars: []float64{0.98}, Groups: []string{"tx", "rx"}},
-		Note: fmt.Sprintf("Four VMs on a link of %s: one TCP flow, promised %s; eight flows; 64 flows; UDP at %s. "+
-			"No shaping is one queue of 15 ms; limits only are half of the link for each, by HTB as libvirt makes it, before that queue.", shared, promised(shared), 2*shared),
+		Chart:  Chart{Title: "One TCP flow under hostile load: its worst 100 ms", Unit: "of what it was guaranteed", Bars: []float64{0.98}, Groups: []string{"tx", "rx"}},
+		Note: fmt.Sprintf("Four VMs on a link of %s: one TCP flow, guaranteed %s; eight flows; 64 flows; UDP at %s. "+
+			"No shaping is one queue of 15 ms; limits only are half of the link for each, by HTB as libvirt makes it, before that queue.", shared, guaranteed(shared), 2*shared),
 	}
 	span := 60 * time.Second
 	if b.short {
@@ -108,7 +108,7 @@ func (b *bench) contend(ctx context.Context, by regime, d sluice.Direction, span
 		return c, err
 	}
 	c.use = (after - before) * 8 / time.Since(begin).Seconds() / float64(shared)
-	own := float64(promised(shared))
+	own := float64(guaranteed(shared))
 	c.worst = slices.Min(rates) / own
 	for _, r := range rates {
 		c.mean += min(r/own, 1) / float64(len(rates))

@@ -86,20 +86,21 @@ func (f *stream) close() {
 var errSilent = errors.New("nothing arrived in time")
 
 // rate reads for a while and returns the payload's rate in bit/s, from the
-// first arrival to the last, so that a slow flow's steps do not blur it.
+// middle of the first arrival to the middle of the last, so that a slow flow's
+// steps do not blur it.
 func (f *stream) rate(d time.Duration) (float64, error) {
 	if err := f.in.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return 0, err
 	}
 	var first, last time.Time
-	n := 0
+	n, opening, closing := 0, 0, 0
 	for {
 		k, err := f.in.Read(f.buf)
 		switch {
 		case k > 0 && first.IsZero():
-			first = time.Now()
+			first, opening = time.Now(), k
 		case k > 0:
-			n, last = n+k, time.Now()
+			n, closing, last = n+k, k, time.Now()
 		}
 		if ne, ok := err.(net.Error); ok && ne.Timeout() {
 			break
@@ -111,7 +112,7 @@ func (f *stream) rate(d time.Duration) (float64, error) {
 	if n == 0 {
 		return 0, errSilent
 	}
-	return float64(n) * 8 / last.Sub(first).Seconds(), nil
+	return (float64(n) + float64(opening-closing)/2) * 8 / last.Sub(first).Seconds(), nil
 }
 
 // lost is how many segments the sender has sent again, but for those that

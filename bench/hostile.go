@@ -18,10 +18,10 @@ const (
 	tenantsAll        // of them
 )
 
-// What is promised, of a link: to the one flow, and to the one that only asks
+// What is guaranteed, of a link: to the one flow, and to the one that only asks
 // and waits for answers.
-func promised(link sluice.Rate) sluice.Rate { return link * 3 / 10 }
-func asked(link sluice.Rate) sluice.Rate    { return link / 20 }
+func guaranteed(link sluice.Rate) sluice.Rate { return link * 3 / 10 }
+func asked(link sluice.Rate) sluice.Rate      { return link / 20 }
 
 // hostile begins the load: what each VM but the asking one sends. The
 // function ends it, also after an error.
@@ -55,11 +55,11 @@ type regime struct {
 
 var (
 	bySharing = regime{"Sluice", func(ctx context.Context, b *bench, t *tenants, link sluice.Rate) error {
-		return t.promise(ctx, b, link, 1)
+		return t.guarantee(ctx, b, link, 1)
 	}}
 
 	byTurns = regime{"a class each, without priority", func(ctx context.Context, b *bench, t *tenants, link sluice.Rate) error {
-		return t.promise(ctx, b, link, 0)
+		return t.guarantee(ctx, b, link, 0)
 	}}
 
 	byFIFO = regime{"no shaping", func(ctx context.Context, _ *bench, t *tenants, link sluice.Rate) error { return t.fifo(ctx, link) }}
@@ -91,13 +91,13 @@ func (t *tenants) share(ctx context.Context, b *bench, link sluice.Rate) error {
 	return err
 }
 
-// promise has the daemon share the link, with something promised to the one
+// guarantee has the daemon share the link, with something guaranteed to the one
 // flow and, where it gets a priority, to the one that asks.
-func (t *tenants) promise(ctx context.Context, b *bench, link sluice.Rate, priority int) error {
+func (t *tenants) guarantee(ctx context.Context, b *bench, link sluice.Rate, priority int) error {
 	if err := t.share(ctx, b, link); err != nil {
 		return err
 	}
-	most, own := promised(link), asked(link)
+	most, own := guaranteed(link), asked(link)
 	if err := t.set(ctx, one, control.Patch{Guarantee: &most}); err != nil {
 		return err
 	}

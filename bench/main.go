@@ -1,4 +1,4 @@
-// Bench measures what Sluice promises, each figure beside its peer in the
+// Bench measures what Sluice claims, each figure beside its peer in the
 // same run, in network namespaces of its own, and keeps the table in
 // bench/results.md. It needs root, bin/sluice (make build), and of Debian
 // iproute2 and containernetworking-plugins. docs/performance.md says what
@@ -38,6 +38,7 @@ var figures = []figure{
 	{"churn", churn},
 	{"cost", cost},
 	{"wire", onTheWire},
+	{"page", page},
 }
 
 // bench is what every figure needs to know.

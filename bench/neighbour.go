@@ -24,7 +24,7 @@ func neighbour(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
 		Detail: Table{Head: []string{"", "direction", "idle host, p50 ms", "p99", "p99.9", "under load, p50 ms", "p99", "p99.9", "p99.9 of idle"}},
 		Chart:  Chart{Title: "A neighbour's request and answer under hostile load: p99.9", Unit: "of the same on an idle host", Log: true, Bars: []float64{1.25}, Groups: []string{"tx", "rx"}},
-		Note: fmt.Sprintf("The load of the contention figure on a link of %s, and beside it one VM that is sent %d bytes every %s and answers with as many; with Sluice it is promised %s and has priority. "+
+		Note: fmt.Sprintf("The load of the contention figure on a link of %s, and beside it one VM that is sent %d bytes every %s and answers with as many; with Sluice it is guaranteed %s and has priority. "+
 			"Who asks and who answers have the machine's last processor, and the load the others, for they stand for machines that have their own. The load on another bridge is what the processors do to a request that shares no queue with it.",
 			quietLink, request, interval, asked(quietLink)),
 	}

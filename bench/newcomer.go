@@ -12,7 +12,7 @@ import (
 	"sluice/control"
 )
 
-// The newcomer figure's link, and what the one that comes and goes is promised.
+// The newcomer figure's link, and what the one that comes and goes is guaranteed.
 const (
 	newcomersLink = 100 * sluice.Mbit
 	newcomersOwn  = 40 * sluice.Mbit
@@ -77,7 +77,7 @@ func newcomers(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
 		Detail: Table{Head: []string{"", "direction", "the newcomer's first packet, median ms", "shares right after it came, ms", "after it went, ms", "its rate, Mbit/s", "the oracle's"}},
 		Chart:  Chart{Title: "A newcomer with a guarantee, beside a flood: its rate, by the ms since its first packet was sent", Unit: "Mbit/s, tx"},
-		Note: fmt.Sprintf("Two VMs send UDP on a link of %s, each 1.25 times as much as it carries: one always, one for %s and not for %s, promised %s. What arrives has the kernel's time of arrival; "+
+		Note: fmt.Sprintf("Two VMs send UDP on a link of %s, each 1.25 times as much as it carries: one always, one for %s and not for %s, guaranteed %s. What arrives has the kernel's time of arrival; "+
 			"shares are taken over %d ms, the mean of all turns, and are right when both are within %.0f %% of the oracle, package allocate, and stay so. "+
 			"It comes when its first packet is sent; it has gone when its last one, which may wait in its queue, has arrived.",
 			newcomersLink, stay, stay, newcomersOwn, within, 100*off),

@@ -31,8 +31,9 @@ const (
 //	vm [eth0] -- [tap-vm] host's bridge [uplink] -- [eth0] net
 type site struct {
 	host, vm, net *space
-	dir           string // for the daemon's state
-	config        string // the daemon's settings file
+	dir           string   // for the daemon's state
+	config        string   // the daemon's settings file
+	more          []string // of its flags
 	daemon        *exec.Cmd
 	client        *http.Client // of the daemon
 	log           bytes.Buffer
@@ -60,14 +61,22 @@ func newSite() (s *site, err error) {
 	return s, err
 }
 
+// end ends the daemon.
+func (s *site) end() {
+	if s.daemon == nil {
+		return
+	}
+	daemon := s.daemon
+	s.daemon = nil
+	_ = daemon.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(10*time.Second, func() { _ = daemon.Process.Kill() })
+	_ = daemon.Wait()
+	kill.Stop()
+}
+
 // close ends the daemon and the namespaces.
 func (s *site) close() {
-	if s.daemon != nil {
-		_ = s.daemon.Process.Signal(syscall.SIGTERM)
-		kill := time.AfterFunc(10*time.Second, func() { _ = s.daemon.Process.Kill() })
-		_ = s.daemon.Wait()
-		kill.Stop()
-	}
+	s.end()
 	for _, n := range []*space{s.host, s.vm, s.net} {
 		if n != nil {
 			n.close()
@@ -80,8 +89,8 @@ func (s *site) socket() string { return filepath.Join(s.dir, "socket") }
 
 // serve starts the daemon on the host and waits until it answers.
 func (s *site) serve(ctx context.Context, b *bench) error {
-	s.daemon = exec.Command(b.sluice, "serve", "--socket", s.socket(), "--state-dir", filepath.Join(s.dir, "state"),
-		"--config", s.config, "--bridge", bridge, "--capacity", "100gbit")
+	flags := []string{"serve", "--socket", s.socket(), "--state-dir", filepath.Join(s.dir, "state"), "--config", s.config, "--bridge", bridge, "--capacity", "100gbit"}
+	s.daemon = exec.Command(b.sluice, append(flags, s.more...)...)
 	s.daemon.Stderr = &s.log
 	if err := s.host.do(s.daemon.Start); err != nil {
 		s.daemon = nil

@@ -12,11 +12,12 @@ func throughput(ctx context.Context, b *bench) (Result, error) {
 	shapers := []shaper{byNobody, bySluice, byCNI, inTheTree}
 	limits := []sluice.Rate{sluice.Unlimited, sluice.Unlimited, 100e9, sluice.Unlimited} // the plugin knows no shaping without a limit
 	r := Result{
-		Detail: Table{Head: []string{"direction", "", "Gbit/s, median", "of no shaping"}},
+		Detail: Table{Head: []string{"direction", "", "Gbit/s, median", "of no shaping", "reordered", "DSACK"}},
 		Chart:  Chart{Title: "One TCP flow, shaped without a limit", Unit: "of the rate without shaping", Bars: []float64{0.95}, Groups: []string{"tx", "rx"}},
 		Note: "One flow of iperf3 at a time, a second in every round, on sites that exist side by side; a ratio is the median of the rounds' ratios to the neighbour in time. " +
 			"Both ends and the bridge share the machine, so what is measured is the processor's time per byte. " +
-			"A vif that nothing limits, on a link that nobody shares, passes no class; where somebody has a guarantee it does.",
+			"A vif that nothing limits, on a link that nobody shares, passes no class; where somebody has a guarantee it does. " +
+			"Reordered is how often TCP saw its segments out of order (TCPTSReorder and TCPSACKReorder of both ends), DSACK what it sent for nothing (TCPDSACKRecv), over all rounds.",
 	}
 	rounds := 21
 	if b.short {
@@ -34,6 +35,13 @@ func throughput(ctx context.Context, b *bench) (Result, error) {
 	ratios := make([][2]float64, len(shapers))
 	for d, direction := range sluice.Directions {
 		rates, ratio := make([][]float64, len(shapers)), make([][]float64, len(shapers))
+		before := make([]disorder, len(sites))
+		for i, s := range sites {
+			var err error
+			if before[i], err = s.disorder(); err != nil {
+				return r, err
+			}
+		}
 		for range rounds {
 			for i, s := range sites {
 				if err := b.lull(ctx); err != nil {
@@ -53,7 +61,12 @@ func throughput(ctx context.Context, b *bench) (Result, error) {
 		}
 		for i, by := range shapers {
 			ratios[i][d] = median(ratio[i])
-			line := []string{string(direction), by.name, fmt.Sprintf("%.2f", median(rates[i])/1e9), fmt.Sprintf("%.3f", ratios[i][d])}
+			after, err := sites[i].disorder()
+			if err != nil {
+				return r, err
+			}
+			line := []string{string(direction), by.name, fmt.Sprintf("%.2f", median(rates[i])/1e9), fmt.Sprintf("%.3f", ratios[i][d]),
+				fmt.Sprint(after.reordered - before[i].reordered), fmt.Sprint(after.dsack - before[i].dsack)}
 			b.say("  %v", line)
 			r.Detail.Rows = append(r.Detail.Rows, line)
 		}

@@ -17,7 +17,7 @@ func weights(ctx context.Context, b *bench) (Result, error) {
 	r := Result{
 		Detail: Table{Head: []string{"", "direction", "weight", "Mbit/s", "the oracle's", "off"}},
 		Chart:  Chart{Title: "Spare rate by weight 1 : 2 : 4, each with a guarantee", Unit: "Mbit/s of wire, tx", Groups: []string{"weight 100", "weight 200", "weight 400"}},
-		Note:   fmt.Sprintf("Three VMs of eight TCP flows each on a link of %s, each promised 20mbit; the oracle is package allocate. HTB as iproute2 sets it knows no weight but rate / r2q.", shared),
+		Note:   fmt.Sprintf("Three VMs of eight TCP flows each on a link of %s, each guaranteed 20mbit; the oracle is package allocate. HTB as iproute2 sets it knows no weight but rate / r2q.", shared),
 	}
 	span := 20 * time.Second
 	if b.short {

@@ -10,13 +10,13 @@ import (
 	"sluice"
 )
 
-// promise is what a vif or a group holds of what it is in, in one direction.
-type promise struct {
+// holding is a vif's or a group's guarantee of what it is in, in one direction.
+type holding struct {
 	key  string
 	rate sluice.Rate
 }
 
-// raises says whether a change promises more than holds already.
+// raises says whether a change guarantees more than holds already.
 func raises(c sluice.Change) bool {
 	return c.To.Tx.Guarantee > c.From.Tx.Guarantee || c.To.Rx.Guarantee > c.From.Rx.Guarantee
 }
@@ -27,10 +27,10 @@ type shortage struct {
 	asked    sluice.Rate
 	most     sluice.Rate // that would be accepted
 	budget   sluice.Rate
-	promises []promise // what others hold of it
+	holdings []holding // what others hold of it
 }
 
-// admit refuses a change that promises more than there is: of the link, or of
+// admit refuses a change that guarantees more than there is: of the link, or of
 // a group's guarantee. If both directions have too little it speaks of the one
 // that has least, so that what it says would fit, fits both.
 func (c *Control) admit(ctx context.Context, nodes map[string]Node, vif sluice.VIF, seen Node, change sluice.Change) error {
@@ -59,13 +59,13 @@ func (c *Control) admit(ctx context.Context, nodes map[string]Node, vif sluice.V
 				Message: fmt.Sprintf("%s guarantee %s for %s cannot be held: nobody said what the link carries", d, asked, vif),
 				Try:     "sluice capacity RATE first, or capacity = \"RATE\" in the settings file"}
 		}
-		promises, err := c.promises(ctx, d, nodes, change.Key, within)
+		holdings, err := c.holdings(ctx, d, nodes, change.Key, within)
 		if err != nil {
 			return err
 		}
-		most := max(budget-min(sum(promises), budget), had)
+		most := max(budget-min(sum(holdings), budget), had)
 		if asked > most && (least == nil || most < least.most) {
-			least = &shortage{d, asked, most, budget, promises}
+			least = &shortage{d, asked, most, budget, holdings}
 		}
 	}
 	if least == nil {
@@ -84,25 +84,25 @@ func (c *Control) covers(ctx context.Context, vif sluice.VIF, nodes map[string]N
 		if !isGroup || to >= change.From.Get(d).Guarantee {
 			continue
 		}
-		promises, err := c.promises(ctx, d, nodes, "", name)
+		holdings, err := c.holdings(ctx, d, nodes, "", name)
 		if err != nil {
 			return err
 		}
-		if total := sum(promises); to < total && total > most {
+		if total := sum(holdings); to < total && total > most {
 			most = total
 			refusal = &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
-				Message: fmt.Sprintf("%s guarantee %s for %s is less than the %s of its members: %s", d, to, vif, total, c.held(promises)),
+				Message: fmt.Sprintf("%s guarantee %s for %s is less than the %s of its members: %s", d, to, vif, total, c.held(holdings)),
 				Try:     fmt.Sprintf("at least %s, or lower theirs by %s first", total, total-to)}
 		}
 	}
 	return refusal
 }
 
-// budget is what of a link or of a group's guarantee may be promised. Of a
-// group's that will come back it is the least that it may be.
+// budget is what of a link or of a group's guarantee its members may hold. Of a
+// group's that will revert it is the least that it may be.
 func (c *Control) budget(d sluice.Direction, group string, nodes map[string]Node) sluice.Rate {
 	if group == sluice.HostGroup {
-		return c.promisable(c.Capacity().Get(d))
+		return c.available(c.Capacity().Get(d))
 	}
 	n := nodes[sluice.GroupVIF(group).Key()]
 	rate := n.Value.Get(d).Guarantee
@@ -112,15 +112,15 @@ func (c *Control) budget(d sluice.Direction, group string, nodes map[string]Node
 	return rate
 }
 
-// promisable is a link less the reserve.
-func (c *Control) promisable(link sluice.Rate) sluice.Rate {
-	return promisable(link, int(c.reserve.Load()))
+// available is a link less the reserve.
+func (c *Control) available(link sluice.Rate) sluice.Rate {
+	return available(link, int(c.reserve.Load()))
 }
 
-// promises are what all in a group but one hold of it, most first, whether
-// their VMs run or not: they hold also what they may go back to.
-func (c *Control) promises(ctx context.Context, d sluice.Direction, nodes map[string]Node, but, group string) ([]promise, error) {
-	var all []promise
+// holdings are what all in a group but one hold of it, most first, whether
+// their VMs run or not: they hold also what they may revert to.
+func (c *Control) holdings(ctx context.Context, d sluice.Direction, nodes map[string]Node, but, group string) ([]holding, error) {
+	var all []holding
 	for key, n := range nodes {
 		if key == but {
 			continue
@@ -143,15 +143,15 @@ func (c *Control) promises(ctx context.Context, d sluice.Direction, nodes map[st
 			hold(change.From)
 		}
 		if rate > 0 {
-			all = append(all, promise{key, rate})
+			all = append(all, holding{key, rate})
 		}
 	}
-	slices.SortFunc(all, func(a, b promise) int { return cmp.Or(cmp.Compare(b.rate, a.rate), cmp.Compare(a.key, b.key)) })
+	slices.SortFunc(all, func(a, b holding) int { return cmp.Or(cmp.Compare(b.rate, a.rate), cmp.Compare(a.key, b.key)) })
 	return all, nil
 }
 
-func sum(promises []promise) (total sluice.Rate) {
-	for _, p := range promises {
+func sum(holdings []holding) (total sluice.Rate) {
+	for _, p := range holdings {
 		total += p.rate // each at most MaxRate: it takes 184,000 of them to wrap
 	}
 	return total
@@ -159,7 +159,7 @@ func sum(promises []promise) (total sluice.Rate) {
 
 // tooMuch says what is free, who holds how much, and what would be accepted.
 func (c *Control) tooMuch(ctx context.Context, nodes map[string]Node, vif sluice.VIF, s shortage, change sluice.Change) error {
-	held := sum(s.promises)
+	held := sum(s.holdings)
 	within, link := level(change.To), c.Capacity().Get(s.d)
 	of := fmt.Sprintf("the link's %s", link)
 	switch {
@@ -186,12 +186,12 @@ func (c *Control) tooMuch(ctx context.Context, nodes map[string]Node, vif sluice
 	}
 	return &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, change.From),
 		Message: fmt.Sprintf("%s guarantee %s for %s does not fit: %s is free of %s; %s", s.d, s.asked, vif,
-			s.budget-min(held, s.budget), of, c.held(s.promises)),
+			s.budget-min(held, s.budget), of, c.held(s.holdings)),
 		Try: strings.Join(tries, ", or ")}
 }
 
 // roomIn are the commands after which so much of a group's guarantee may be
-// promised, those for the groups around it first; enough is false where none
+// guaranteed, those for the groups around it first; enough is false where none
 // would do, for the link has no more or a limit is in the way.
 func (c *Control) roomIn(ctx context.Context, d sluice.Direction, nodes map[string]Node, group string, need sluice.Rate) (first []string, enough bool, err error) {
 	if need <= c.budget(d, group, nodes) {
@@ -202,7 +202,7 @@ func (c *Control) roomIn(ctx context.Context, d sluice.Direction, nodes map[stri
 	if group == sluice.HostGroup || need > n.Get(d).Limit {
 		return nil, false, nil
 	}
-	others, err := c.promises(ctx, d, nodes, key, level(n))
+	others, err := c.holdings(ctx, d, nodes, key, level(n))
 	if err != nil {
 		return nil, false, err
 	}
@@ -211,23 +211,18 @@ func (c *Control) roomIn(ctx context.Context, d sluice.Direction, nodes map[stri
 }
 
 // held says who holds how much.
-func (c *Control) held(promises []promise) string {
+func (c *Control) held(holdings []holding) string {
 	const few = 8
-	if len(promises) == 0 {
+	if len(holdings) == 0 {
 		return "nobody holds any"
 	}
-	vifs := c.Inventory.VIFs()
 	var words []string
-	for i, p := range promises {
+	for i, p := range holdings {
 		if i == few {
-			words = append(words, fmt.Sprintf("%d more hold %s", len(promises)-few, sum(promises[few:])))
+			words = append(words, fmt.Sprintf("%d more hold %s", len(holdings)-few, sum(holdings[few:])))
 			break
 		}
-		name := p.key + " (not here now)"
-		if v, present := find(vifs, p.key); present {
-			name = v.String()
-		}
-		words = append(words, fmt.Sprintf("%s holds %s", name, p.rate))
+		words = append(words, fmt.Sprintf("%s holds %s", c.called(p.key), p.rate))
 	}
 	return strings.Join(words, ", ")
 }

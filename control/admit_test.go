@@ -16,13 +16,13 @@ func guarantee(v sluice.VIF, tx, rx sluice.Rate) control.Request {
 	return control.Request{VM: v.VM, VIF: v.Index, Tx: &control.Patch{Guarantee: &tx}, Rx: &control.Patch{Guarantee: &rx}, By: "root"}
 }
 
-// newLink is a host of 100 Mbit/s of which 75 may be promised.
+// newLink is a host of 100 Mbit/s of which 75 may be guaranteed.
 func newLink(t *testing.T, dir string) *host {
 	t.Helper()
 	return newHost(t, dir, func(o *control.Options) { o.Reserve = 25 })
 }
 
-// What is promised never exceeds the link less its reserve; a refusal says
+// What is guaranteed never exceeds the link less its reserve; a refusal says
 // what is free, who holds how much, and what would fit.
 func TestAdmission(t *testing.T) {
 	dir := t.TempDir()
@@ -58,7 +58,7 @@ func TestAdmission(t *testing.T) {
 	h = newLink(t, dir)
 	h.inventory.set(ftp, web1)
 	h.run()
-	set(guarantee(ftp, 41*sluice.Mbit, 0), sluice.Refused, "40mbit is free", "web/0 (not here now) holds 30mbit")
+	set(guarantee(ftp, 41*sluice.Mbit, 0), sluice.Refused, "40mbit is free", "web vif 0 (absent) holds 30mbit")
 	set(guarantee(ftp, 40*sluice.Mbit, 0), "")
 	// A dry run is refused for the same.
 	dry := guarantee(web1, 6*sluice.Mbit, 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"sluice"
 )
@@ -12,22 +13,39 @@ import (
 // MostAtOnce is how many requests SetAll takes.
 const MostAtOnce = 1000
 
-// step is one vif's part of a batch.
+// step is one vif's or group's part of a batch.
 type step struct {
 	vif      sluice.VIF
 	from, to sluice.Allocations
 	by       string
 	undoes   uint64
+
+	// Set if it reverts, as in [sluice.Change].
+	until   *time.Time
+	back    *sluice.Allocations
+	confirm bool
 }
 
 // change is the step as one.
 func (s step) change() sluice.Change {
-	return sluice.Change{Key: s.vif.Key(), By: s.by, At: now(), From: s.from, To: s.to, Undoes: s.undoes}
+	return sluice.Change{Key: s.vif.Key(), By: s.by, At: now(), From: s.from, To: s.to, Undoes: s.undoes, Until: s.until, Back: s.back, Confirm: s.confirm}
+}
+
+// after is its node when it is in force.
+func (s step) after() Node {
+	n := Node{Value: s.to, State: sluice.Connected}
+	if s.until != nil {
+		n.Lease = Lease{Change: math.MaxUint64, Until: *s.until, Back: *s.back}
+	}
+	return n
 }
 
 // split divides a step that lowers one guarantee and raises the other. ok is
-// false if it does not.
+// false if it does not, or reverts: then it gives nothing that others could have.
 func (s step) split() (giving, taking step, ok bool) {
+	if s.until != nil {
+		return s, s, false
+	}
 	giving, taking = s, s
 	giving.to = s.from
 	if s.to.Tx.Guarantee < s.from.Tx.Guarantee {
@@ -49,11 +67,18 @@ func (c *Control) rounds(ctx context.Context, nodes map[string]Node, steps []ste
 	for waiting := steps; len(waiting) > 0; {
 		var round, later []step
 		var refusal error
+		born := make(map[string]bool) // groups that this round makes: others share in them from the next on
 		begin := func(s step) error {
 			change := s.change()
 			seen := nodes[change.Key]
+			if born[s.to.Group] {
+				return noSuchGroup(s.to.Group, nil)
+			}
 			err := c.fits(ctx, nodes, s.vif, seen, change)
 			if err == nil {
+				if name, group := sluice.GroupOf(change.Key); group && s.from.Group == "" {
+					born[name] = true
+				}
 				// Until it is in force, it holds what it had, or would have had again, and what it will have.
 				had := s.from
 				if l := seen.Lease; l.Change != 0 && level(l.Back) == level(had) {
@@ -81,25 +106,26 @@ func (c *Control) rounds(ctx context.Context, nodes map[string]Node, steps []ste
 			return nil, refusal
 		}
 		for _, s := range round {
-			nodes[s.vif.Key()] = Node{Value: s.to, State: sluice.Connected}
+			nodes[s.vif.Key()] = s.after()
 		}
 		all, waiting = append(all, round), later
 	}
 	return all, nil
 }
 
-// SetAll makes the changes of many vifs as one. They are checked together
+// SetAll makes the changes of many vifs and groups as one. They are checked together
 // before the first is begun, and one that takes what another gives is begun when
-// that is in force: no moment promises more than there is, though vifs trade
+// that is in force: no moment guarantees more than there is, though vifs trade
 // what they hold. It returns the changes as they
 // were made; a vif that gives in one direction and takes in the other has two.
 //
 // An error says that nothing was changed, or that what was changed already
 // has been taken back, or what could not be. Should the daemon end in the
 // middle, each vif has its old or its new value, and the journal says which.
-// Requests that are about groups, that come back by themselves, or of which
-// two are for one vif are Invalid. Where the first is a DryRun all are, and the
-// last change that is returned has the Effect of all.
+// Groups are made before their members come, and deleted after they have left.
+// Those that revert by themselves do so each by itself. Requests of which two
+// are for one vif or group are Invalid. Where the first is a DryRun all are, and the last change that is
+// returned has the Effect of all.
 func (c *Control) SetAll(ctx context.Context, requests []Request) ([]sluice.Change, error) {
 	steps, rounds, err := c.plan(ctx, requests)
 	if err != nil {
@@ -119,7 +145,7 @@ func (c *Control) SetAll(ctx context.Context, requests []Request) ([]sluice.Chan
 		if !again {
 			i = len(back)
 			at[change.Key] = i
-			vif, _ := find(c.Inventory.VIFs(), change.Key)
+			vif, _, _ := c.find(ctx, change.Key)
 			back = append(back, step{vif: vif, to: change.From, by: change.By})
 		}
 		back[i].from, back[i].undoes = change.To, change.ID
@@ -166,23 +192,19 @@ func (c *Control) plan(ctx context.Context, requests []Request) (steps []step, r
 	if err != nil {
 		return nil, nil, err
 	}
-	vifs := c.Inventory.VIFs()
+	asked := now()
 	steps = make([]step, len(requests))
 	seen := make(map[string]bool, len(requests))
 	for i, r := range requests {
-		vif, err := locate(vifs, r.VM, r.VIF)
+		vif, err := c.locate(ctx, r.VM, r.VIF)
 		if err != nil {
 			return nil, nil, err
 		}
 		key := vif.Key()
 		switch {
-		case vif.IsGroup() || r.Delete:
-			return nil, nil, invalid(fmt.Sprintf("%s cannot be changed together with others", vif), "sluice group set changes one at a time")
-		case r.For != 0 || r.Confirm != 0:
-			return nil, nil, invalid(fmt.Sprintf("the change of %s would come back by itself, and others not", vif), "ask for it alone")
 		case seen[key]:
 			return nil, nil, invalid(fmt.Sprintf("there are two changes of %s", vif), "one that says all")
-		case r.Tx.empty() && r.Rx.empty() && r.Group == nil:
+		case r.Tx.empty() && r.Rx.empty() && r.Group == nil && !r.Delete:
 			return nil, nil, invalid(fmt.Sprintf("the change of %s sets nothing", vif), "a limit, guarantee, weight or priority for tx or rx")
 		}
 		now, err := c.Store.Get(ctx, key)
@@ -196,7 +218,11 @@ func (c *Control) plan(ctx context.Context, requests []Request) (steps []step, r
 		if err != nil {
 			return nil, nil, err
 		}
-		steps[i] = step{vif: vif, from: now.Value, to: to, by: r.By}
+		change := sluice.Change{At: asked}
+		if err := r.lease(&change, now); err != nil {
+			return nil, nil, err
+		}
+		steps[i] = step{vif: vif, from: now.Value, to: to, by: r.By, until: change.Until, back: change.Back, confirm: change.Confirm}
 		nodes[key] = now
 	}
 	rounds, err = c.rounds(ctx, nodes, steps)

@@ -46,9 +46,9 @@ type Node struct {
 	Lease    Lease              // zero if the value that was last in force is to last
 }
 
-// Lease is that a value comes back by itself.
+// Lease is that a value reverts by itself.
 type Lease struct {
-	Change uint64             `json:"change"` // the one that comes back
+	Change uint64             `json:"change"` // the one that reverts
 	Until  time.Time          `json:"until"`
 	Back   sluice.Allocations `json:"back"` // to what
 }
@@ -85,6 +85,13 @@ type Store interface {
 	// until ctx ends or the store is closed, then closes the channel. After
 	// an interruption it sends all nodes again.
 	Watch(ctx context.Context) (<-chan Update, error)
+	// Records returns what the vifs that were ever set are known by, by their IDs.
+	Records(ctx context.Context) (map[string]sluice.VIF, error)
+	// Record keeps what vifs are known by, all or nothing up to 100 of them.
+	Record(ctx context.Context, vifs []sluice.VIF) error
+	// Forget deletes a node and its record, and gives c its ID and journals it,
+	// all or nothing. It fails with Conflict when the node is not as seen any more.
+	Forget(ctx context.Context, c *sluice.Change, seen Node) error
 	// Note gives c its ID and journals it. It changes no node.
 	Note(ctx context.Context, c *sluice.Change) error
 	// Change returns one journal record; NotFound if there is none.
@@ -103,7 +110,7 @@ type Patch struct {
 
 // Request asks for a change.
 type Request struct {
-	VM       string  // the VM's name or UUID, or a group's name after an @
+	VM       string  // see [Control.VM]; or a group's name after an @, and after two a VM's name that begins with one
 	VIF      int     // the index of its interface
 	Tx, Rx   *Patch  // nil: that direction stays as it is
 	Group    *string // if set, the group to be in from now on; [sluice.HostGroup] for none
@@ -112,6 +119,6 @@ type Request struct {
 	By       string  // who asks, for the journal
 	DryRun   bool    // check only; the answer is the change as it would be, with its Effect
 
-	For     time.Duration // if not 0, the change comes back by itself after so long
-	Confirm time.Duration // if not 0, it comes back after so long unless it is confirmed
+	For     time.Duration // if not 0, the change reverts by itself after so long
+	Confirm time.Duration // if not 0, it reverts after so long unless it is confirmed
 }

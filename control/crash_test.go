@@ -331,11 +331,11 @@ func TestKillAtRandom(t *testing.T) {
 		kills = 20
 	}
 	ns, dir := machine(t), filepath.Join(t.TempDir(), "store")
-	promised := make(map[string]say)
+	acknowledged := make(map[string]say)
 	for range kills {
 		l := live(t, ns, dir, "")
 		for device := range l.nodes {
-			n, last := l.agrees(ns, device), promised[device]
+			n, last := l.agrees(ns, device), acknowledged[device]
 			if n.Change < last.Acked || n.Change == last.Acked && last.Acked != 0 && n.Value != limited(last.Mbit*sluice.Mbit) {
 				t.Errorf("%s: change %d to %dmbit was answered, the store is at change %d, %s", device, last.Acked, last.Mbit, n.Change, n.Value)
 			}
@@ -347,11 +347,11 @@ func TestKillAtRandom(t *testing.T) {
 		time.Sleep(rand.N(120 * time.Millisecond))
 		_ = l.cmd.Process.Kill()
 		for device, s := range l.end() {
-			promised[device] = s
+			acknowledged[device] = s
 		}
 	}
-	if last := promised["vif0"].Acked; last < uint64(kills) {
+	if last := acknowledged["vif0"].Acked; last < uint64(kills) {
 		t.Errorf("only %d changes were made under %d kills: that is no load", last, kills)
 	}
-	t.Logf("%d kills, %d changes", kills, promised["vif0"].Acked)
+	t.Logf("%d kills, %d changes", kills, acknowledged["vif0"].Acked)
 }

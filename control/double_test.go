@@ -142,9 +142,9 @@ func (i *inventory) set(vifs ...sluice.VIF) {
 }
 
 var (
-	ftp  = sluice.VIF{VM: "ftp", Device: "tap0"}
-	web  = sluice.VIF{VM: "web", Device: "tap1"}
-	web1 = sluice.VIF{VM: "web", Index: 1, Device: "tap2"}
+	ftp  = sluice.VIF{ID: "ftp/0", VM: "ftp", Device: "tap0"}
+	web  = sluice.VIF{ID: "web/0", VM: "web", Device: "tap1"}
+	web1 = sluice.VIF{ID: "web/1", VM: "web", Index: 1, Device: "tap2"}
 )
 
 // host is a host with three vifs, a link of 100 Mbit/s and a real store.

@@ -48,7 +48,7 @@ func (r Request) to(vif sluice.VIF, now sluice.Allocations) (sluice.Allocations,
 	return to, nil
 }
 
-// moves says whether a change can make what is promised not fit any more,
+// moves says whether a change can make what is guaranteed not fit any more,
 // though it raises nothing.
 func moves(vif sluice.VIF, c sluice.Change) bool { return vif.IsGroup() || c.From.Group != c.To.Group }
 
@@ -103,32 +103,25 @@ func (c *Control) members(nodes map[string]Node, group string) (keys []string) {
 
 // names are what people call those with the keys.
 func (c *Control) names(keys []string) []string {
-	vifs := c.Inventory.VIFs()
 	names := make([]string, len(keys))
 	for i, key := range keys {
-		names[i] = key + " (not here now)"
-		if v, present := find(vifs, key); present {
-			names[i] = v.String()
-		}
+		names[i] = c.called(key)
 	}
 	return names
 }
 
 // outOf is what takes members out of whatever group they are in.
 func (c *Control) outOf(keys []string) string {
-	vifs := c.Inventory.VIFs()
+	all := append(slices.Clone(c.census.VIFs()), c.census.absent()...)
 	var commands []string
 	for _, key := range keys {
-		v, present := find(vifs, key)
+		v, known := find(all, key)
 		switch name, isGroup := sluice.GroupOf(key); {
 		case isGroup:
 			commands = append(commands, fmt.Sprintf("sluice group set %s --group host", name))
-		case present:
+		case known:
 			commands = append(commands, fmt.Sprintf("sluice set %s %d --group host", v.VM, v.Index))
 		}
-	}
-	if len(commands) == 0 {
-		return "start the VMs, and put them elsewhere"
 	}
 	return few(commands)
 }

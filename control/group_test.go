@@ -36,7 +36,7 @@ func (h *host) refused(r control.Request, code sluice.Code, says ...string) slui
 	return c
 }
 
-// A group has what its members promise each other; a refusal says what would be accepted.
+// A group has what its members guarantee each other; a refusal says what would be accepted.
 func TestGroups(t *testing.T) {
 	dir := t.TempDir()
 	h := newLink(t, dir).run()
@@ -94,7 +94,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// A group's change comes back by itself as a vif's does, and can be undone.
+// A group's change reverts by itself as a vif's does, and can be undone.
 func TestGroupLease(t *testing.T) {
 	h := newLink(t, t.TempDir()).run()
 	made := h.refused(of("gold", 40*sluice.Mbit, 90*sluice.Mbit), "")
@@ -102,9 +102,9 @@ func TestGroupLease(t *testing.T) {
 	r := of("gold", 60*sluice.Mbit, 90*sluice.Mbit)
 	r.For = time.Second
 	h.refused(r, "")
-	// It will be 40 again: more cannot be promised.
+	// It will be 40 again: more cannot be guaranteed.
 	h.refused(guarantee(web, 41*sluice.Mbit, 0), sluice.Refused, "of group gold's 40mbit")
-	h.eventually("it came back", func() bool {
+	h.eventually("it reverted", func() bool {
 		g := h.groups()
 		return len(g) == 1 && g[0].Tx.Guarantee == 40*sluice.Mbit && g[0].State == sluice.Connected
 	})

@@ -1,10 +1,10 @@
 package control
 
 import (
-	"context"
 	"sync"
 
 	"sluice"
+	"sluice/broadcast"
 )
 
 // backlog is how many steps a subscriber may be behind.
@@ -12,26 +12,10 @@ const backlog = 256
 
 // hub hands the steps of changes to whoever listens. It never blocks.
 type hub struct {
-	mu          sync.Mutex
-	subscribers map[chan sluice.Change]struct{}
-	waiters     map[uint64]chan sluice.Change // by the ID of the change whose end they wait for
-}
+	subscribers broadcast.Hub[sluice.Change]
 
-func (h *hub) subscribe(ctx context.Context) <-chan sluice.Change {
-	ch := make(chan sluice.Change, backlog)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.subscribers == nil {
-		h.subscribers = make(map[chan sluice.Change]struct{})
-	}
-	h.subscribers[ch] = struct{}{}
-	context.AfterFunc(ctx, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.subscribers, ch)
-		close(ch)
-	})
-	return ch
+	mu      sync.Mutex
+	waiters map[uint64]chan sluice.Change // by the ID of the change whose end they wait for
 }
 
 func (h *hub) wait(id uint64) <-chan sluice.Change {
@@ -63,19 +47,5 @@ func (h *hub) answer(c sluice.Change) {
 
 func (h *hub) publish(c sluice.Change) {
 	h.answer(c) // finished by another writer of the store
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for ch := range h.subscribers {
-		select {
-		case ch <- c:
-			continue
-		default:
-		}
-		// Full: drop the oldest. We are the only sender, so there is room then.
-		select {
-		case <-ch:
-		default:
-		}
-		ch <- c
-	}
+	h.subscribers.Send(c)
 }

@@ -76,16 +76,19 @@ func (l *layer) finish(ctx context.Context, vif sluice.VIF, present bool, node N
 		return err
 	}
 	l.Fault("before-apply")
-	var left error // what stays to be done after the change is undone
-	if !present {
+	var left error                          // what stays to be done after the change is undone
+	kept := !present && change.Device == "" // it was absent, and is to have it when it comes
+	switch {
+	case kept:
+	case !present:
 		err = &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("%s vif %d has vanished", change.VM, change.VIF)}
-	} else {
+	default:
 		change.Device = vif.Device
 		err = l.apply(ctx, vif.Key(), vif, node.Value)
 	}
 	l.Fault("after-apply")
 	if err == nil {
-		change.Result, change.Verified = sluice.Done, true
+		change.Result, change.Verified = sluice.Done, !kept
 	} else {
 		change.Result, change.Error = sluice.Undone, words(err)
 		if present {

@@ -32,8 +32,8 @@ func (n Node) After(c sluice.Change) Node {
 	return after
 }
 
-// lease makes the change one that comes back, if the request says so. What it
-// comes back to is the last value that was to last.
+// lease makes the change one that reverts, if the request says so. What it
+// reverts to is the last value that was to last.
 func (r Request) lease(c *sluice.Change, seen Node) error {
 	length := r.For
 	if r.Confirm != 0 {
@@ -41,7 +41,7 @@ func (r Request) lease(c *sluice.Change, seen Node) error {
 	}
 	switch {
 	case r.For != 0 && r.Confirm != 0:
-		return &sluice.Error{Code: sluice.Invalid, Message: "a change comes back either in any case or unless it is confirmed",
+		return &sluice.Error{Code: sluice.Invalid, Message: "a change reverts either in any case or unless it is confirmed",
 			Unchanged: "nothing was changed", Try: "only one of --for and --confirm"}
 	case length == 0:
 		return nil
@@ -57,7 +57,7 @@ func (r Request) lease(c *sluice.Change, seen Node) error {
 	return nil
 }
 
-// Confirm makes a change last that would come back. It returns the change; an
+// Confirm makes a change last that would revert. It returns the change; an
 // error changed nothing.
 func (c *Control) Confirm(ctx context.Context, id uint64, by string) (sluice.Change, error) {
 	change, err := c.Store.Change(ctx, id)
@@ -118,11 +118,11 @@ func (c *Control) expire(ctx context.Context, key string) error {
 		return err // whoever changes it now is watched, and its lease armed again
 	}
 	if left := time.Until(seen.Lease.Until); left > 0 {
-		return fmt.Errorf("the clock was set back: change %d comes back in %s", seen.Lease.Change, left)
+		return fmt.Errorf("the clock was set back: change %d reverts in %s", seen.Lease.Change, left)
 	}
-	vif, present := find(c.Inventory.VIFs(), key)
-	if !present {
-		return fmt.Errorf("change %d is due to come back, when its VM does", seen.Lease.Change)
+	vif, known, err := c.find(ctx, key)
+	if err != nil || !known { // it was forgotten
+		return err
 	}
 	change := sluice.Change{By: self, At: time.Now().UTC(), From: seen.Value, To: seen.Lease.Back, Undoes: seen.Lease.Change}
 	_, err = c.begin(ctx, vif, seen, change)

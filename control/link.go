@@ -8,19 +8,22 @@ import (
 	"sluice"
 )
 
-// Link is what the host's link carries, and what of it is promised.
+// Link is what the host's link carries, and what of it is guaranteed.
 func (c *Control) Link(ctx context.Context) (sluice.Link, error) {
 	link := sluice.Link{Capacity: c.Capacity(), Reserve: int(c.reserve.Load())}
+	if c.CapacityWhy != nil {
+		link.Why = c.CapacityWhy()
+	}
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
 		return link, err
 	}
-	for d, to := range map[sluice.Direction]*sluice.Rate{sluice.Tx: &link.Promised.Tx, sluice.Rx: &link.Promised.Rx} {
-		promises, err := c.promises(ctx, d, nodes, "", sluice.HostGroup)
+	for d, to := range map[sluice.Direction]*sluice.Rate{sluice.Tx: &link.Guaranteed.Tx, sluice.Rx: &link.Guaranteed.Rx} {
+		holdings, err := c.holdings(ctx, d, nodes, "", sluice.HostGroup)
 		if err != nil {
 			return link, err
 		}
-		*to = sum(promises)
+		*to = sum(holdings)
 	}
 	return link, nil
 }
@@ -82,9 +85,9 @@ func (c *Control) SetLink(ctx context.Context, p LinkPatch) (sluice.Link, error)
 	return c.Link(ctx)
 }
 
-// carries refuses a link that carries less than was promised, and speaks of
+// carries refuses a link that carries less than was guaranteed, and speaks of
 // the direction that needs most. A link may grow, even where it is still too
-// small for what an older one was promised.
+// small for what an older one was guaranteed.
 func (c *Control) carries(ctx context.Context, nodes map[string]Node, to sluice.Capacity, reserve int) (refusal error) {
 	old, most := c.Capacity(), sluice.Rate(0)
 	keeps := fmt.Sprintf("the link keeps tx %s, rx %s", old.Tx, old.Rx)
@@ -94,17 +97,17 @@ func (c *Control) carries(ctx context.Context, nodes map[string]Node, to sluice.
 			return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("a %s capacity of %s carries nothing", d, link),
 				Unchanged: keeps, Try: fmt.Sprintf("at least %s", sluice.MinLimit)}
 		}
-		promises, err := c.promises(ctx, d, nodes, "", sluice.HostGroup)
+		holdings, err := c.holdings(ctx, d, nodes, "", sluice.HostGroup)
 		if err != nil {
 			return err
 		}
-		total, room := sum(promises), promisable(link, reserve)
+		total, room := sum(holdings), available(link, reserve)
 		if link == sluice.Unlimited && total > 0 && old.Get(d) != sluice.Unlimited {
 			return &sluice.Error{Code: sluice.Refused, Unchanged: keeps, Try: "a rate, or lift the guarantees first",
-				Message: fmt.Sprintf("a %s capacity that nobody knows cannot hold the %s guaranteed: %s", d, total, c.held(promises))}
+				Message: fmt.Sprintf("a %s capacity that nobody knows cannot hold the %s guaranteed: %s", d, total, c.held(holdings))}
 		}
 		least := leastLink(total, reserve)
-		if room >= total || room >= c.promisable(old.Get(d)) || least < most {
+		if room >= total || room >= c.available(old.Get(d)) || least < most {
 			continue
 		}
 		most = least
@@ -116,32 +119,32 @@ func (c *Control) carries(ctx context.Context, nodes map[string]Node, to sluice.
 			try = fmt.Sprintf("a capacity of at least %s, or a reserve of at most %d %%, or lower guarantees by %s first", least, fits, total-room)
 		}
 		refusal = &sluice.Error{Code: sluice.Refused, Unchanged: keeps,
-			Message: fmt.Sprintf("a %s capacity of %s%s is less than the %s promised: %s", d, link, of, total, c.held(promises)), Try: try}
+			Message: fmt.Sprintf("a %s capacity of %s%s is less than the %s guaranteed: %s", d, link, of, total, c.held(holdings)), Try: try}
 	}
 	return refusal
 }
 
-// promisable is a link less a reserve in percent.
-func promisable(link sluice.Rate, reserve int) sluice.Rate {
+// available is a link less a reserve in percent.
+func available(link sluice.Rate, reserve int) sluice.Rate {
 	if link == sluice.Unlimited {
 		return link
 	}
 	return link - link/100*sluice.Rate(reserve) - link%100*sluice.Rate(reserve)/100
 }
 
-// leastLink is the smallest capacity of which so much may be promised.
-func leastLink(promised sluice.Rate, reserve int) sluice.Rate {
-	least := promised / sluice.Rate(100-reserve) * 100
-	for promisable(least, reserve) < promised {
-		least += max((promised-promisable(least, reserve))/2, 1)
+// leastLink is the smallest capacity of which so much may be guaranteed.
+func leastLink(guaranteed sluice.Rate, reserve int) sluice.Rate {
+	least := guaranteed / sluice.Rate(100-reserve) * 100
+	for available(least, reserve) < guaranteed {
+		least += max((guaranteed-available(least, reserve))/2, 1)
 	}
 	return least
 }
 
-// mostReserve is the largest with which so much may be promised; -1 if none is.
-func mostReserve(link, promised sluice.Rate) int {
+// mostReserve is the largest with which so much may be guaranteed; -1 if none is.
+func mostReserve(link, guaranteed sluice.Rate) int {
 	reserve := 99
-	for reserve >= 0 && promisable(link, reserve) < promised {
+	for reserve >= 0 && available(link, reserve) < guaranteed {
 		reserve--
 	}
 	return reserve

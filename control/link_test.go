@@ -72,7 +72,7 @@ func TestSetLinkTogether(t *testing.T) {
 	clients.Wait()
 }
 
-// The capacity changes live, never below what is promised.
+// The capacity changes live, never below what is guaranteed.
 func TestSetCapacity(t *testing.T) {
 	w := &wire{now: sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}}
 	h := newHost(t, t.TempDir(), func(o *control.Options) { o.Capacity, o.PutCapacity, o.Reserve = w.capacity, w.put, 25 }).run()
@@ -86,7 +86,7 @@ func TestSetCapacity(t *testing.T) {
 	h.ask(guarantee(ftp, 50*sluice.Mbit, 10*sluice.Mbit))
 	h.ask(guarantee(web, 10*sluice.Mbit, 0))
 	for to, says := range map[sluice.Capacity]string{
-		{Tx: 79 * sluice.Mbit, Rx: sluice.Gbit}: "a tx capacity of 79mbit less a reserve of 25 % is less than the 60mbit promised: ftp vif 0 holds 50mbit, web vif 0 holds 10mbit; " +
+		{Tx: 79 * sluice.Mbit, Rx: sluice.Gbit}: "a tx capacity of 79mbit less a reserve of 25 % is less than the 60mbit guaranteed: ftp vif 0 holds 50mbit, web vif 0 holds 10mbit; " +
 			"the link keeps tx 10gbit, rx 10gbit (try: at least 80mbit, or lower guarantees by 750kbit first)",
 		{Tx: sluice.Unlimited, Rx: sluice.Gbit}: "a tx capacity that nobody knows cannot hold the 60mbit guaranteed",
 		{Tx: sluice.Gbit, Rx: 13 * sluice.Mbit}: "at least 13.333333mbit",
@@ -97,7 +97,7 @@ func TestSetCapacity(t *testing.T) {
 		}
 	}
 	link, err := h.SetLink(t.Context(), carry(sluice.Capacity{Tx: 80 * sluice.Mbit, Rx: 100 * sluice.Mbit}))
-	if err != nil || link.Promised != (sluice.Capacity{Tx: 60 * sluice.Mbit, Rx: 10 * sluice.Mbit}) || link.Capacity != w.capacity() || link.Reserve != 25 {
+	if err != nil || link.Guaranteed != (sluice.Capacity{Tx: 60 * sluice.Mbit, Rx: 10 * sluice.Mbit}) || link.Capacity != w.capacity() || link.Reserve != 25 {
 		t.Fatalf("%+v, %v", link, err)
 	}
 	h.eventually("now it is shared by all", func() bool { _, ok := h.kernel.has(web1.Device); return ok })
@@ -124,14 +124,14 @@ func TestSetLink(t *testing.T) {
 		}
 	}
 	_, err := h.SetLink(t.Context(), carry(both(10*sluice.Mbit)))
-	refused(err, "a rx capacity of 10mbit less a reserve of 25 % is less than the 70mbit promised: ftp vif 0 holds 70mbit; the link keeps tx 100mbit, rx 100mbit (try: at least 93.333333mbit")
+	refused(err, "a rx capacity of 10mbit less a reserve of 25 % is less than the 70mbit guaranteed: ftp vif 0 holds 70mbit; the link keeps tx 100mbit, rx 100mbit (try: at least 93.333333mbit")
 	_, err = h.SetLink(t.Context(), carry(both(93_333_332)))
 	refused(err, "at least 93.333333mbit")
 	if _, err := h.SetLink(t.Context(), carry(both(93_333_333))); err != nil {
 		t.Error(err)
 	}
 	_, err = h.SetLink(t.Context(), reserving(both(100*sluice.Mbit), 50))
-	refused(err, "a rx capacity of 100mbit less a reserve of 50 % is less than the 70mbit promised: ftp vif 0 holds 70mbit; the link keeps tx 93.333333mbit, rx 93.333333mbit "+
+	refused(err, "a rx capacity of 100mbit less a reserve of 50 % is less than the 70mbit guaranteed: ftp vif 0 holds 70mbit; the link keeps tx 93.333333mbit, rx 93.333333mbit "+
 		"(try: a capacity of at least 140mbit, or a reserve of at most 30 %, or lower guarantees by 20mbit first)")
 	_, err = h.SetLink(t.Context(), reserving(both(100*sluice.Mbit), 31))
 	refused(err, "at most 30 %")

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,50 +11,103 @@ import (
 	"sluice"
 )
 
-// locate finds the vif of the VM with that name or UUID. The error has code
-// NotFound, or Refused where the name is that of several VMs, and says what
-// there is instead.
-func locate(vifs []sluice.VIF, vm string, index int) (sluice.VIF, error) {
-	if name, ok := sluice.GroupOf(vm); ok {
+// locate finds the vif that somebody means. One that is absent has no device.
+// The error has code NotFound, or Refused where it may be several, and says
+// what there is instead.
+func (c *Control) locate(ctx context.Context, vm string, index int) (sluice.VIF, error) {
+	if name, ok := sluice.GroupOf(vm); ok && !strings.HasPrefix(vm, "@@") {
 		return sluice.GroupVIF(name), sluice.CheckGroup(name)
 	}
-	var (
-		vms  []string // what the VMs called so are, by the first half of their keys
-		its  []sluice.VIF
-		hits []sluice.VIF
-	)
-	for _, v := range vifs {
-		if v.VM != vm && (v.UUID == "" || !strings.EqualFold(v.UUID, vm)) {
-			continue
-		}
-		its = append(its, v)
-		if id := identity(v); !slices.Contains(vms, id) {
-			vms = append(vms, id)
-		}
-		if v.Index == index {
+	its, err := c.VM(ctx, vm)
+	if err != nil {
+		return sluice.VIF{}, err
+	}
+	if len(its) == 1 && its[0].ID == vm {
+		return its[0], nil
+	}
+	var hits []sluice.VIF
+	for _, v := range its {
+		if v.Index == index && (v.Device != "" || len(hits) == 0 || hits[0].Device == "") {
+			if len(hits) > 0 && hits[0].Device == "" && v.Device != "" {
+				hits = nil // the one that is here, before one that was
+			}
 			hits = append(hits, v)
 		}
 	}
-	switch {
-	case len(vms) == 0:
-		return sluice.VIF{}, noSuchVM(vifs, vm)
-	case len(vms) > 1:
-		return sluice.VIF{}, &sluice.Error{Code: sluice.Refused,
-			Message:   fmt.Sprintf("%s is the name of %d VMs: %s", quote(vm), len(vms), strings.Join(vms, ", ")),
-			Unchanged: "nothing was changed", Try: "name it by its UUID"}
-	case len(hits) == 0:
+	switch len(hits) {
+	case 0:
 		return sluice.VIF{}, &sluice.Error{Code: sluice.NotFound,
 			Message:   fmt.Sprintf("%s has no vif %d; it has %s", its[0].VM, index, indices(its)),
 			Unchanged: "nothing was changed"}
-	case len(hits) > 1:
-		return sluice.VIF{}, &sluice.Error{Code: sluice.Refused,
-			Message:   fmt.Sprintf("%s is two devices: %s and %s", hits[0], hits[0].Device, hits[1].Device),
-			Unchanged: "nothing was changed", Try: "give the VMs different names"}
+	case 1:
+		return hits[0], nil
 	}
-	return hits[0], nil
+	var ids []string
+	for _, v := range hits {
+		ids = append(ids, strings.TrimSuffix(fmt.Sprintf("%s (%s)", v.ID, v.Device), " ()"))
+	}
+	return sluice.VIF{}, &sluice.Error{Code: sluice.Refused,
+		Message:   fmt.Sprintf("%s may be %d vifs: %s", hits[0], len(ids), strings.Join(ids, ", ")),
+		Unchanged: "nothing was changed", Try: "name it by one of these instead of by its VM"}
 }
 
-// find finds the vif with that key. A group is there at any time.
+// VM returns the vifs of the VM that somebody means by its name, its UUID or
+// a vif's ID, those that are absent last. A UUID is the same in capitals, and
+// so is a name where no other VM has it. The error has code NotFound, or
+// Refused where the name is that of several VMs.
+func (c *Control) VM(ctx context.Context, vm string) ([]sluice.VIF, error) {
+	if err := c.census.load(ctx); err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(vm, "@@") {
+		vm = vm[1:] // a VM whose name begins as a group's
+	}
+	present := c.census.VIFs()
+	all := append(slices.Clone(present), c.census.absent()...)
+	for _, means := range []func(v sluice.VIF) bool{
+		func(v sluice.VIF) bool { return v.VM == vm },
+		func(v sluice.VIF) bool { return v.UUID != "" && strings.EqualFold(v.UUID, vm) },
+		func(v sluice.VIF) bool { return strings.EqualFold(v.ID, vm) },
+		func(v sluice.VIF) bool { return strings.EqualFold(v.VM, vm) },
+	} {
+		var its []sluice.VIF
+		vms := make(map[[2]string]bool)
+		for _, v := range all {
+			if means(v) {
+				its = append(its, v)
+				vms[[2]string{v.VM, v.UUID}] = true
+			}
+		}
+		if len(vms) > 1 {
+			return nil, several(vm, its)
+		}
+		if len(its) > 0 {
+			return its, nil
+		}
+	}
+	return nil, noSuchVM(present, vm)
+}
+
+// several says which VMs somebody may mean.
+func several(vm string, its []sluice.VIF) error {
+	var names, uuids []string
+	for _, v := range its {
+		if !slices.Contains(names, v.VM) {
+			names = append(names, v.VM)
+		}
+		if id := cmp.Or(v.UUID, v.ID); !slices.Contains(uuids, id) {
+			uuids = append(uuids, id)
+		}
+	}
+	e := &sluice.Error{Code: sluice.Refused, Unchanged: "nothing was changed", Try: "name it by its UUID",
+		Message: fmt.Sprintf("%s is the name of %d VMs: %s", quote(vm), len(uuids), few(uuids))}
+	if len(names) > 1 {
+		e.Message, e.Try = fmt.Sprintf("%s may be %d VMs: %s", quote(vm), len(names), few(names)), "one of these names"
+	}
+	return e
+}
+
+// find finds the vif with that key among those present. A group is there at any time.
 func find(vifs []sluice.VIF, key string) (sluice.VIF, bool) {
 	if name, ok := sluice.GroupOf(key); ok {
 		return sluice.GroupVIF(name), true
@@ -64,11 +119,27 @@ func find(vifs []sluice.VIF, key string) (sluice.VIF, bool) {
 	return vifs[i], true
 }
 
-func identity(v sluice.VIF) string {
-	if v.UUID != "" {
-		return v.UUID
+// find finds the vif with that key, which is without a device if it is absent.
+func (c *Control) find(ctx context.Context, key string) (sluice.VIF, bool, error) {
+	if err := c.census.load(ctx); err != nil {
+		return sluice.VIF{}, false, err
 	}
-	return v.VM
+	if v, ok := find(c.census.VIFs(), key); ok {
+		return v, true, nil
+	}
+	v, ok := find(c.census.absent(), key)
+	return v, ok, nil
+}
+
+// called is what people call the one with that key.
+func (c *Control) called(key string) string {
+	if v, present := find(c.census.VIFs(), key); present {
+		return v.String()
+	}
+	if v, known := find(c.census.absent(), key); known {
+		return v.String() + " (absent)"
+	}
+	return key + " (not here now)"
 }
 
 // noSuchVM names the VMs whose names are near, else those that there are.

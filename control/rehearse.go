@@ -2,7 +2,7 @@ package control
 
 import (
 	"context"
-	"slices"
+	"maps"
 
 	"sluice"
 	"sluice/allocate"
@@ -24,7 +24,7 @@ func (c *Control) rehearseAll(ctx context.Context, steps []step) ([]sluice.Chang
 	changes, to := make([]sluice.Change, len(steps)), make(map[string]sluice.Allocations, len(steps))
 	for i, s := range steps {
 		changes[i] = sluice.Change{VM: s.vif.VM, VIF: s.vif.Index, Key: s.vif.Key(), Device: s.vif.Device, By: s.by, At: now(),
-			From: s.from, To: s.to, Result: sluice.Pending}
+			From: s.from, To: s.to, Until: s.until, Back: s.back, Confirm: s.confirm, Result: sluice.Pending}
 		to[s.vif.Key()] = s.to
 	}
 	var err error
@@ -74,13 +74,14 @@ func effect(d sluice.Direction, capacity sluice.Rate, all []sluice.Effect, to ma
 		}
 		var groups []allocate.Group
 		index := map[string]int{"": allocate.Host, sluice.HostGroup: allocate.Host}
-		keys := groupKeys(nodes)
-		for key := range to {
-			if _, ok := sluice.GroupOf(key); ok && after && !slices.Contains(keys, key) {
-				keys = append(keys, key)
+		have := nodes
+		if after {
+			have = maps.Clone(nodes)
+			for key, then := range to {
+				have[key] = Node{Value: then}
 			}
 		}
-		for _, key := range keys {
+		for _, key := range groupKeys(have) {
 			g, of := value(key), value(key).Get(d)
 			name, _ := sluice.GroupOf(key)
 			index[name] = len(groups)

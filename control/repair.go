@@ -17,16 +17,15 @@ func (c *Control) Repaired(ctx context.Context, r sluice.Repair) {
 		level, word = c.Log.Warn, "not enforced: "
 	}
 	level("the kernel was not as set", "vif", r.Key, "enforced", r.Enforced, "what", r.Text)
-	vif, present := find(c.Inventory.VIFs(), r.Key)
+	vif, known, err := c.find(ctx, r.Key)
 	switch {
 	case r.Key == "":
 		vif = sluice.GroupVIF(sluice.HostGroup)
-	case !present: // it has just gone; the key begins with its VM
+	case err != nil || !known: // it has just gone; the key begins with its VM
 		vif.VM, _, _ = strings.Cut(r.Key, "/")
 	}
 	node := Node{Value: sluice.UnshapedBoth}
 	if r.Key != "" {
-		var err error
 		if node, err = c.Store.Get(ctx, r.Key); err != nil {
 			c.Log.Warn("the journal lacks a record of that", "error", err)
 			return

@@ -49,6 +49,9 @@ func (c *Control) Run(ctx context.Context) error {
 			t.Stop()
 		}
 	}()
+	if err := c.census.load(working); err != nil {
+		return err
+	}
 	// All that is set is told at once: the driver takes a state for the whole.
 	nodes, err := c.Store.Nodes(working)
 	if err != nil {
@@ -57,6 +60,7 @@ func (c *Control) Run(ctx context.Context) error {
 	for key, n := range nodes {
 		c.learn(Update{Key: key, Node: n})
 	}
+	c.recognise(working)
 	present := c.present()
 	if err := c.resync(working, queue); err != nil {
 		c.Log.Warn("reconcile failed, retrying", "error", err)
@@ -104,6 +108,7 @@ func (c *Control) Run(ctx context.Context) error {
 				changed = nil
 				continue
 			}
+			c.recognise(working)
 			present = c.follow(queue, present)
 			if sweep == nil {
 				sweep = time.After(sweepPause)
@@ -125,6 +130,14 @@ func (c *Control) resync(ctx context.Context, q *queue) error {
 		q.nudge(job{key: key})
 	}
 	return err
+}
+
+// recognise keeps what is learnt of the vifs that are there.
+func (c *Control) recognise(ctx context.Context) {
+	nodes := c.Settings()
+	if err := c.census.learnt(ctx, func(key string) bool { _, set := nodes[key]; return set }); err != nil {
+		c.Log.Warn("what vifs are known by is not kept; it is tried again when one comes or goes", "error", err)
+	}
 }
 
 // present are the vifs that there are, by key.
@@ -154,7 +167,7 @@ func (c *Control) follow(q *queue, before map[string]sluice.VIF) map[string]slui
 // sharing says whether vifs stand against each other: the link's capacity is
 // known, and somebody has a guarantee, a weight, a priority or a group. Then also the
 // vifs that nobody set are in the tree, with the default weight and no limit,
-// or they would take what was promised. Otherwise nobody unasked is shaped.
+// or they would take what was guaranteed. Otherwise nobody unasked is shaped.
 func (c *Control) sharing() bool {
 	capacity := c.Capacity()
 	c.mu.Lock()

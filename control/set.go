@@ -23,10 +23,12 @@ type Options struct {
 	// Capacity is what the host's link carries, asked at every check; nil
 	// where nobody said.
 	Capacity func() sluice.Capacity
+	// CapacityWhy is who says so, in words; nil where that is not known.
+	CapacityWhy func() string
 	// PutCapacity keeps another capacity over restarts, and has Capacity say
 	// so, when the kernel shares it; nil where that cannot be.
 	PutCapacity func(ctx context.Context, c sluice.Capacity) error
-	// Reserve is how much of the capacity is never promised, in percent, until
+	// Reserve is how much of the capacity is never guaranteed, in percent, until
 	// SetLink says another.
 	Reserve int
 	// Demand is what vifs want now, as measured, by their keys; nil where nobody measures.
@@ -44,8 +46,9 @@ type Options struct {
 // use; all but the driver layer, which is [Control.Run], may be used at once.
 type Control struct {
 	Options
-	hub   hub
-	layer layer
+	hub    hub
+	layer  layer
+	census *census
 
 	mu    sync.Mutex
 	nodes map[string]Node // what the store last said, for Settings
@@ -53,7 +56,7 @@ type Control struct {
 	resized chan struct{} // the capacity has changed
 	reserve atomic.Int64  // percent of it, as SetLink said last
 
-	// admission is held from counting what is promised until more is.
+	// admission is held from counting what is guaranteed until more is.
 	admission sync.Mutex
 }
 
@@ -74,11 +77,16 @@ func New(o Options) *Control {
 	if o.Fault == nil {
 		o.Fault = func(string) {}
 	}
-	c := &Control{Options: o, nodes: make(map[string]Node), resized: make(chan struct{}, 1)}
+	census := &census{inventory: o.Inventory, store: o.Store}
+	o.Inventory = census // everybody here knows vifs by their IDs
+	c := &Control{Options: o, census: census, nodes: make(map[string]Node), resized: make(chan struct{}, 1)}
 	c.reserve.Store(int64(o.Reserve))
 	c.layer = newLayer(o, c.hub.answer, c.sharing)
 	return c
 }
+
+// VIFs returns every vif present with its ID, by VM name and index.
+func (c *Control) VIFs() []sluice.VIF { return c.census.VIFs() }
 
 // Set takes a request its whole way and returns the finished change.
 //
@@ -91,7 +99,7 @@ func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 	if r.Tx.empty() && r.Rx.empty() && r.Group == nil && !r.Delete {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Invalid, Message: "the request sets nothing", Try: "a limit, guarantee, weight or priority for tx or rx"}
 	}
-	vif, err := locate(c.Inventory.VIFs(), r.VM, r.VIF)
+	vif, err := c.locate(ctx, r.VM, r.VIF)
 	if err != nil {
 		return sluice.Change{}, err
 	}
@@ -129,10 +137,13 @@ func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change
 		return sluice.Change{}, &sluice.Error{Code: sluice.Refused,
 			Message: fmt.Sprintf("change %d of %s is %s", id, sluice.VIF{VM: old.VM, Index: old.VIF}, old.Result), Try: "only a change that is done can be undone"}
 	}
-	vif, ok := find(c.Inventory.VIFs(), old.Key)
+	vif, ok, err := c.find(ctx, old.Key)
+	if err != nil {
+		return sluice.Change{}, err
+	}
 	if !ok {
-		return sluice.Change{}, &sluice.Error{Code: sluice.NotFound,
-			Message: fmt.Sprintf("%s vif %d, which change %d set, is not there now", old.VM, old.VIF, id), Try: "start the VM, then undo"}
+		return sluice.Change{}, &sluice.Error{Code: sluice.NotFound, Unchanged: "nothing was changed",
+			Message: fmt.Sprintf("%s, which change %d set, was forgotten since", sluice.VIF{VM: old.VM, Index: old.VIF}, id)}
 	}
 	seen, err := c.Store.Get(ctx, old.Key)
 	if err != nil {
@@ -185,6 +196,9 @@ func (c *Control) begin(ctx context.Context, vif sluice.VIF, seen Node, change s
 	if err != nil {
 		return sluice.Change{}, err
 	}
+	if err := c.census.keep(ctx, vif); err != nil {
+		return sluice.Change{}, err
+	}
 	c.Fault("before-begin")
 	change.States = []sluice.StateAt{{State: sluice.Connected, At: change.At}, {State: sluice.Reconfiguring, At: time.Now().UTC()}}
 	if err := c.Store.Begin(ctx, &change, seen); err != nil {
@@ -223,9 +237,8 @@ func (c *Control) neighbours(ctx context.Context, vif sluice.VIF, change sluice.
 }
 
 // fits refuses a change that others leave no room for, nodes being what they
-// have, or that makes no sense by itself: in this order, so that what the
-// latter says would do is no more than there is. Whoever goes on to begin the
-// change holds c.admission.
+// have, or that makes no sense by itself: in this order, so that suggested
+// values fit. Whoever goes on to begin the change holds c.admission.
 func (c *Control) fits(ctx context.Context, nodes map[string]Node, vif sluice.VIF, seen Node, change sluice.Change) error {
 	if err := c.grouped(nodes, vif, change); err != nil {
 		return err
@@ -328,7 +341,7 @@ func (c *Control) last(ctx context.Context, n Node) string {
 	if err != nil {
 		return fmt.Sprintf("change %d", n.Change)
 	}
-	return fmt.Sprintf("%s to %s at %s (change %d)", change.By, change.To, change.At.Format(time.TimeOnly), change.ID)
+	return fmt.Sprintf("%s to %s at %s (change %d)", change.By, change.To, change.At.Local().Format(time.TimeOnly), change.ID)
 }
 
 func keeps(vif sluice.VIF, a sluice.Allocations) string {
@@ -350,7 +363,9 @@ func (c *Control) Changes(ctx context.Context, limit int) ([]sluice.Change, erro
 
 // Watch sends every change at every step of its way until ctx ends, then
 // closes the channel. Who reads too slowly misses the oldest steps.
-func (c *Control) Watch(ctx context.Context) <-chan sluice.Change { return c.hub.subscribe(ctx) }
+func (c *Control) Watch(ctx context.Context) <-chan sluice.Change {
+	return c.hub.subscribers.Watch(ctx, backlog)
+}
 
 func (p *Patch) empty() bool { return p == nil || *p == Patch{} }
 

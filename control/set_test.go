@@ -332,7 +332,7 @@ func TestVanishesBeforeItIsApplied(t *testing.T) {
 
 func TestUndo(t *testing.T) {
 	h := start(t)
-	a := h.must(web, 10*sluice.Mbit)
+	_ = h.must(web, 10*sluice.Mbit)
 	b := h.must(web, 20*sluice.Mbit)
 	u, err := h.Undo(t.Context(), b.ID, "root")
 	if err != nil || u.Undoes != b.ID || u.From != b.To || u.To != b.From {
@@ -367,8 +367,12 @@ func TestUndo(t *testing.T) {
 		t.Errorf("no such change: %v", err)
 	}
 	h.inventory.set(ftp)
-	if _, err := h.Undo(t.Context(), a.ID, "root"); sluice.CodeOf(err) != sluice.NotFound || !strings.Contains(err.Error(), "start the VM") {
-		t.Errorf("a VM that is not there: %v", err)
+	kept, err := h.Set(t.Context(), limit(web, five))
+	if err != nil || kept.Verified || kept.Result != sluice.Done {
+		t.Errorf("set while it is absent: %+v, %v", kept, err)
+	}
+	if back, err := h.Undo(t.Context(), kept.ID, "root"); err != nil || back.Verified || h.node(web).Value != kept.From {
+		t.Errorf("undone while it is absent: %+v, %v", back, err)
 	}
 	h.kernel.interfere(func(context.Context, sluice.VIF, sluice.Allocations) error { return errors.New("broken") })
 	failed, _ := h.Set(t.Context(), limit(ftp, five))

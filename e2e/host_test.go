@@ -71,6 +71,15 @@ device = "tap-web"
 	return h
 }
 
+// ip has ip(8) do what the lines say, in the namespace that it is called in.
+func (h *host) ip(lines string) {
+	cmd := exec.Command("ip", "-batch", "-")
+	cmd.Stdin = strings.NewReader(lines)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.Errorf("ip: %v\n%s", err, out)
+	}
+}
+
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
 
 // start starts the daemon; env are more variables for it.
@@ -176,7 +185,8 @@ func (h *host) kernel() (limits [2]uint64) {
 				h.Error(err)
 			}
 			for _, c := range classes {
-				if c, ok := c.(*netlink.HtbClass); ok && c.Handle != netlink.MakeHandle(0x51ce, 1) {
+				c, ok := c.(*netlink.HtbClass)
+				if ok && c.Handle != netlink.MakeHandle(0x51ce, 1) && (limits[i] == 0 || c.Ceil*8 < limits[i]) { // a group has more
 					limits[i] = c.Ceil * 8
 				}
 			}

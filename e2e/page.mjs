@@ -1,26 +1,28 @@
 // What a person does on the page, in Debian's Chromium. Arguments: the page's
 // address, its token, and where to put the picture. Prints what it saw as JSON.
 import { execFileSync } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
-import { resolve } from 'node:path';
+import { check, launch, watch } from './browser.mjs';
 
-const { chromium } = createRequire(pathToFileURL(resolve('../web/package.json')))('playwright-core');
 const [address, token, picture] = process.argv.slice(2);
-const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+const browser = await launch();
 const seen = { errors: [] };
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-  // The token leaves the page in no header, body or address: who has the port might not be the daemon.
-  page.on('request', (r) => {
-    if (`${Object.values(r.headers())} ${r.postData() ?? ''} ${r.url()}`.includes(token)) seen.errors.push(`the token went out to ${r.url()}`);
-  });
-  page.on('pageerror', (e) => seen.errors.push(e.message));
-  page.on('console', (m) => m.type() === 'error' && !m.text().includes('403') && seen.errors.push(m.text()));
+  watch(page, token, seen.errors);
   await page.goto(`${address}#token=${token}`);
+  // The overview opens first; Enter on the row opens its VM, at an address of its own.
+  await page.locator('.row[data-key]').first().waitFor();
+  await page.waitForTimeout(1500);
+  await page.getByRole('button', { name: 'Got it' }).click(); // the hints of a first visit
+  await check(page, 'one', picture, seen.errors);
+  const table = page.locator('[role=treegrid]');
+  await table.focus();
+  await page.keyboard.press('Home');
+  await page.keyboard.press('Enter');
+  await page.waitForURL('**/#/vm/web');
   const line = page.locator('[role=slider]').first();
   await line.waitFor({ state: 'attached' }); // a line has no height
-  const canvas = page.locator('canvas').first();
+  const canvas = page.locator('#vm-view canvas').first();
   await page.waitForTimeout(2500);
   const before = await canvas.screenshot();
   await page.waitForTimeout(2500);
@@ -31,7 +33,7 @@ try {
     await page.waitForFunction((n) => fetch('/v1/changes?limit=100').then((r) => r.json()).then((c) => c.length >= n && c[0].result === 'done'), n);
     await page.waitForTimeout(2500);
   };
-  const box = await line.locator('.gate-tab').boundingBox();
+  const box = await line.locator('.line-tab').boundingBox();
   const x = box.x + box.width / 2;
   const y = box.y + box.height / 2;
   await page.mouse.move(x, y);
@@ -55,12 +57,13 @@ try {
   await field.fill('8mbit');
   await field.press('Enter');
   await verified(5);
-  await page.getByText('verified').first().waitFor();
+  await page.locator('#vm-view').getByText('verified').first().waitFor();
   seen.typed = await line.getAttribute('aria-valuenow');
   await page.screenshot({ path: picture });
+  await check(page, 'one-vm', picture, seen.errors);
 
-  // What it is promised (the browser notes the refusal, a 403, itself): more than there is is refused with what would do, which then does.
-  const guarantee = page.getByLabel('web vif 0 tx guarantee');
+  // What it is guaranteed (the browser notes the refusal, a 422, itself): more than there is is refused with what would do, which then does.
+  const guarantee = page.getByRole('textbox', { name: 'web vif 0 tx guarantee' });
   await guarantee.fill('9mbit');
   await guarantee.press('Enter');
   const words = await page.locator('.problem .try').first().textContent();
@@ -68,29 +71,31 @@ try {
   await guarantee.fill(seen.most);
   await guarantee.press('Enter');
   await verified(6);
-  await page.getByLabel('web vif 0 tx weight').fill('300');
+  await page.getByRole('textbox', { name: 'web vif 0 tx weight' }).fill('300');
   await page.keyboard.press('Enter');
   await verified(7);
   await page.getByLabel('web vif 0 tx priority').focus();
   await page.keyboard.press('Space');
   await verified(8);
-  seen.terms = [await guarantee.inputValue(), await page.getByLabel('web vif 0 tx weight').inputValue(), await page.getByLabel('web vif 0 tx priority').isChecked()].join(' ');
+  seen.terms = [await guarantee.inputValue(), await page.getByRole('textbox', { name: 'web vif 0 tx weight' }).inputValue(), await page.getByLabel('web vif 0 tx priority').isChecked()].join(' ');
 
+  await page.evaluate(() => (location.hash = '#/group/gold'));
   // A group's own: a guarantee above its limit is refused beside it, and one that fits is not.
   const group = page.locator('#groups li');
-  const held = page.getByLabel('group gold tx guarantee');
+  const held = page.getByRole('textbox', { name: 'group gold tx guarantee' });
   await held.fill('31mbit');
   await held.press('Enter');
   await group.locator('.problem').waitFor();
   await held.fill('2mbit');
   await held.press('Enter');
   await verified(9);
-  const most = page.getByLabel('group gold rx limit, as a number');
+  const most = page.getByRole('textbox', { name: 'group gold rx limit, as a number' });
   await most.fill('20mbit');
   await most.press('Enter');
   await verified(10);
   seen.group = [await held.inputValue(), await most.inputValue(), await group.locator('.problem').isVisible()].join(' ');
 
+  await page.evaluate(() => (location.hash = '#/vm/web'));
   // Another program takes the place of the hooks: the card says so with its words, and the journal notes it, without a way back.
   const tc = (...args) => execFileSync('tc', args);
   execFileSync('tc', ['-batch', '-'], { input: 'qdisc del dev tap-web clsact\nqdisc add dev tap-web ingress\n' });

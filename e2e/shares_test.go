@@ -273,15 +273,15 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestPromisedUnderLoad gives a vif, or the group that it is in, a guarantee
+// TestGuaranteedUnderLoad gives a vif, or the group that it is in, a guarantee
 // while it and another send all they can: it has it from the next second on.
-func TestPromisedUnderLoad(t *testing.T) {
-	const link, promised = 200 * sluice.Mbit, 150 * sluice.Mbit
+func TestGuaranteedUnderLoad(t *testing.T) {
+	const link, guaranteed = 200 * sluice.Mbit, 150 * sluice.Mbit
 	own := sluice.Unshaped
-	own.Guarantee = promised
+	own.Guarantee = guaranteed
 	for _, way := range []struct {
-		name    string
-		promise func(*site, sluice.Allocation)
+		name      string
+		guarantee func(*site, sluice.Allocation)
 	}{
 		{"vif", func(s *site, a sluice.Allocation) { s.apply(s.vifs[0], a, "") }},
 		{"group", func(s *site, a sluice.Allocation) { s.apply(sluice.GroupVIF("gold"), a, sluice.HostGroup) }},
@@ -299,17 +299,17 @@ func TestPromisedUnderLoad(t *testing.T) {
 				}
 				s.look(d, time.Second)
 				for try := 1; ; try++ { // a busy machine is in the way now and then
-					way.promise(s, own)
+					way.guarantee(s, own)
 					got, _ := s.look(d, time.Second)
 					t.Logf("%.1f and %.1f Mbit/s", got[0]/1e6, got[1]/1e6)
-					if got[0] > .9*float64(promised) {
+					if got[0] > .9*float64(guaranteed) {
 						break
 					}
 					if try == 3 {
-						t.Error("it does not have what it was promised")
+						t.Error("it does not have what it was guaranteed")
 						break
 					}
-					way.promise(s, sluice.Unshaped)
+					way.guarantee(s, sluice.Unshaped)
 					s.look(d, time.Second)
 				}
 			})

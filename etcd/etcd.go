@@ -97,9 +97,8 @@ func (s *Store) Ready() <-chan struct{} { return s.ready }
 func (s *Store) Close() error {
 	s.close()
 	s.chores.Wait()
-	if m := s.now.Swap(nil); m != nil {
-		s.lack(errClosed)
-		s.end(m)
+	if m := s.now.Load(); m != nil {
+		s.retire(m, errClosed)
 	}
 	return s.home.Close()
 }
@@ -126,6 +125,13 @@ func (s *Store) lack(why error) {
 // also ends when the member does. The caller calls done after it.
 func (s *Store) ask(ctx context.Context) (m *member, bound context.Context, done func(), err error) {
 	m = s.now.Load()
+	if m != nil {
+		m.asked.RLock()
+		if s.now.Load() != m { // it was retired in between
+			m.asked.RUnlock()
+			m = nil
+		}
+	}
 	if m == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -137,6 +143,7 @@ func (s *Store) ask(ctx context.Context) (m *member, bound context.Context, done
 	bound, cancel := context.WithTimeout(ctx, requestTimeout)
 	stop := context.AfterFunc(m.alive, cancel)
 	return m, bound, func() {
+		m.asked.RUnlock()
 		stop()
 		cancel()
 	}, nil

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -29,6 +30,8 @@ type member struct {
 	// be used.
 	alive context.Context
 	fail  context.CancelCauseFunc
+	// asked is held for reading by each request under way.
+	asked sync.RWMutex
 }
 
 // supervise replaces a member that fails, or whose log cannot go on, until
@@ -63,10 +66,16 @@ func (s *Store) supervise() {
 	}
 }
 
-// retire ends a member. Until there is another, requests are told why.
+// retire ends a member, after the requests under way where it can still answer
+// them: of a write that it leaves without an answer nobody knows whether it
+// was made. Until there is another member, requests are told why.
 func (s *Store) retire(m *member, why error) {
 	s.lack(why)
 	s.now.Store(nil)
+	if m.alive.Err() == nil {
+		m.asked.Lock()   // each request has a deadline
+		m.asked.Unlock() // later ones see that it serves no more
+	}
 	s.end(m)
 }
 

@@ -12,6 +12,7 @@ import (
 const (
 	vifPrefix    = "/sluice/vifs/"
 	changePrefix = "/sluice/changes/"
+	knownPrefix  = "/sluice/known/" // and a vif's ID: what it is known by
 	allPrefix    = "/sluice/"
 )
 
@@ -76,6 +77,27 @@ func corrupt(key string, err error) error {
 		Try:     fmt.Sprintf("look at it with etcdctl get %s, and mend or delete it", key),
 		Err:     err,
 	}
+}
+
+// known is what a vif is known by, as it is stored.
+type known struct {
+	VM        string `json:"vm"`
+	UUID      string `json:"uuid,omitempty"`
+	VIF       int    `json:"vif"`
+	MAC       string `json:"mac,omitempty"`
+	Device    string `json:"device,omitempty"`
+	DeviceMAC string `json:"device_mac,omitempty"`
+}
+
+func knownOf(v sluice.VIF) known { return known{v.VM, v.UUID, v.Index, v.MAC, v.Device, v.DeviceMAC} }
+
+func decodeKnown(key, value []byte) (sluice.VIF, error) {
+	var k known
+	id, _ := strings.CutPrefix(string(key), knownPrefix)
+	if err := json.Unmarshal(value, &k); err != nil {
+		return sluice.VIF{}, corrupt(string(key), err)
+	}
+	return sluice.VIF{ID: id, VM: k.VM, UUID: k.UUID, Index: k.VIF, MAC: k.MAC, Device: k.Device, DeviceMAC: k.DeviceMAC}, nil
 }
 
 // keyOf is the vif's key in an etcd key, or "" if that is no vif's.

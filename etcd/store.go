@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -139,6 +140,92 @@ func (s *Store) Note(ctx context.Context, c *sluice.Change) error {
 			return nil
 		}
 		if err := s.passTaken(ctx, m, c.ID); err != nil {
+			return err
+		}
+	}
+}
+
+// Records implements [control.Store]. It passes over a damaged one, as Nodes does.
+func (s *Store) Records(ctx context.Context) (map[string]sluice.VIF, error) {
+	m, ctx, done, err := s.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	r, err := m.client.Get(ctx, knownPrefix, clientv3.WithPrefix())
+	if err != nil {
+		return nil, s.unanswered(m, err)
+	}
+	all := make(map[string]sluice.VIF, len(r.Kvs))
+	for _, kv := range r.Kvs {
+		v, err := decodeKnown(kv.Key, kv.Value)
+		if err != nil {
+			s.log.Warn("skipping what a vif is known by", "error", err)
+			continue
+		}
+		all[v.ID] = v
+	}
+	return all, nil
+}
+
+// recordsAtOnce is as many as etcd writes in one transaction, less some.
+const recordsAtOnce = 100
+
+// Record implements [control.Store].
+func (s *Store) Record(ctx context.Context, vifs []sluice.VIF) error {
+	if err := s.room(); err != nil {
+		return err
+	}
+	m, ctx, done, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for some := range slices.Chunk(vifs, recordsAtOnce) {
+		puts := make([]clientv3.Op, len(some))
+		for i, v := range some {
+			puts[i] = clientv3.OpPut(knownPrefix+v.ID, encode(knownOf(v)))
+		}
+		if _, err := m.client.Txn(ctx).Then(puts...).Commit(); err != nil {
+			return s.unanswered(m, err)
+		}
+	}
+	return nil
+}
+
+// Forget implements [control.Store].
+func (s *Store) Forget(ctx context.Context, c *sluice.Change, seen control.Node) error {
+	c.ID = 0
+	if err := s.room(); err != nil {
+		return err
+	}
+	m, ctx, done, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for {
+		c.ID = s.lastID.Add(1)
+		unused := clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)
+		r, err := m.client.Txn(ctx).
+			If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision)), unused).
+			Then(clientv3.OpDelete(vifKey(c.Key)), clientv3.OpDelete(knownPrefix+c.Key), clientv3.OpPut(changeKey(c.ID), encode(c))).
+			Else(clientv3.OpGet(changeKey(c.ID), clientv3.WithCountOnly())).
+			Commit()
+		switch {
+		case err != nil:
+			return s.unanswered(m, err)
+		case r.Succeeded:
+			s.mu.Lock()
+			delete(s.known, c.Key)
+			s.mu.Unlock()
+			return nil
+		case r.Responses[0].GetResponseRange().Count == 0:
+			c.ID = 0
+			return conflict(c)
+		}
+		if err := s.passTaken(ctx, m, c.ID); err != nil {
+			c.ID = 0
 			return err
 		}
 	}

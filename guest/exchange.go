@@ -19,7 +19,7 @@ var errLong = fmt.Errorf("its answer is longer than %d bytes", maxAnswer)
 func exchangeHTTP(w *wire, after uint64, limit int) (sluice.Samples, error) {
 	var none sluice.Samples
 	if w.lines.Buffered() > 0 {
-		return none, errors.New("it speaks without being asked")
+		return none, errors.New("unsolicited data from the collector")
 	}
 	_, err := fmt.Fprintf(w, "GET /v1/samples?after=%d&limit=%d HTTP/1.1\r\nHost: collector\r\nUser-Agent: sluice\r\n\r\n", after, limit)
 	if err != nil {

@@ -18,6 +18,7 @@ const (
 	public  access = iota // the page's own files: nothing of the host is in them; TCP only
 	reading               // usage, settings, the journal
 	writing               // anything that changes a host
+	owning                // all that the daemon keeps, the token too; Unix socket only
 )
 
 // pass is what is known of a connection: its door, whose it is, and the peer on
@@ -68,10 +69,10 @@ func (p pass) trusted() bool { return p.door != nil && p.door.unix && p.err == n
 
 // admit decides whether a request may use a route, and returns who asks, for the journal.
 //
-//	              public   reading                 writing
-//	Unix socket   -        root, group sluice      root, group sluice
-//	loopback      anyone   anyone                  the token
-//	TLS           anyone   the token               the token
+//	              public   reading                 writing              owning
+//	Unix socket   -        root, group sluice      root, group sluice   root, group sluice
+//	loopback      anyone   anyone                  the token            -
+//	TLS           anyone   the token               the token            -
 //
 // and on TCP always with this door's own Host and Origin.
 func (s *Server) admit(need access, r *http.Request) (by string, err error) {
@@ -80,11 +81,14 @@ func (s *Server) admit(need access, r *http.Request) (by string, err error) {
 	case p.door == nil:
 		return "", &sluice.Error{Code: sluice.Internal, Message: "a connection through no door"}
 	case p.door.unix && p.err != nil:
-		return "", &sluice.Error{Code: sluice.Refused, Message: "the kernel does not say who asks", Err: p.err}
+		return "", &sluice.Error{Code: sluice.Forbidden, Message: "the kernel does not say who asks", Err: p.err}
 	case p.door.unix && need == public:
 		return "", noRoute(r)
 	case p.door.unix:
-		return p.peer.admit()
+		return p.peer.admit(&s.nss)
+	case need == owning:
+		return "", &sluice.Error{Code: sluice.Forbidden, Message: "all that the daemon keeps is given and taken on its Unix socket only",
+			Unchanged: "nothing was changed", Try: "sluice backup or sluice restore on the host"}
 	}
 	if err := p.door.checkSite(r); err != nil {
 		return "", err
@@ -97,7 +101,7 @@ func (s *Server) admit(need access, r *http.Request) (by string, err error) {
 		if !ok {
 			return "", wrongToken()
 		}
-		by = "token"
+		by = p.client.person(&s.nss) + " with the token"
 	}
 	return by, nil
 }
@@ -107,7 +111,7 @@ func (s *Server) admit(need access, r *http.Request) (by string, err error) {
 func (d *Door) checkSite(r *http.Request) error {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !d.knows(r.Host, local) {
-		return &sluice.Error{Code: sluice.Refused, Message: fmt.Sprintf("Host %.80q is not a name of this daemon", r.Host),
+		return &sluice.Error{Code: sluice.Forbidden, Message: fmt.Sprintf("Host %.80q is not a name of this daemon", r.Host),
 			Unchanged: "nothing was changed", Try: d.URL()}
 	}
 	scheme := "http://"
@@ -116,7 +120,7 @@ func (d *Door) checkSite(r *http.Request) error {
 	}
 	for _, origin := range r.Header.Values("Origin") {
 		if !strings.EqualFold(origin, scheme+r.Host) {
-			return &sluice.Error{Code: sluice.Refused, Message: fmt.Sprintf("a page of %.80q may not use this daemon", origin),
+			return &sluice.Error{Code: sluice.Forbidden, Message: fmt.Sprintf("a page of %.80q may not use this daemon", origin),
 				Unchanged: "nothing was changed", Try: "the daemon's own page, " + d.URL()}
 		}
 	}

@@ -71,8 +71,11 @@ func TestEveryRoute(t *testing.T) {
 		if strings.HasSuffix(rt.pattern, "/capacity") {
 			body = `{"tx":"1gbit"}`
 		}
+		if strings.HasSuffix(rt.pattern, "/forget") {
+			body = `{"vm":"web","vif":0}`
+		}
 		t.Run(rt.method+" "+rt.pattern, func(t *testing.T) {
-			if writes := rt.method != "GET"; writes != (rt.access == writing) {
+			if writes := rt.method != "GET"; writes != (rt.access == writing) && rt.access != owning {
 				t.Fatalf("method %s with access %d", rt.method, rt.access)
 			}
 			if strings.HasSuffix(path, "/events") {
@@ -80,7 +83,13 @@ func TestEveryRoute(t *testing.T) {
 			}
 			open := 200
 			if rt.access == writing {
-				open = 403
+				open = 401
+			}
+			if rt.access == owning {
+				if status, text, _ := ask(t, d, rt.method, path, body, "Authorization", "Bearer "+testToken); status != 403 || !strings.Contains(text, "Unix socket only") {
+					t.Errorf("over TCP: %d %s", status, text)
+				}
+				return
 			}
 			for _, c := range []struct {
 				name   string
@@ -120,7 +129,7 @@ func TestEveryRoute(t *testing.T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.asked {
-		if r.By != "token" {
+		if !strings.HasSuffix(r.By, " with the token") || strings.HasPrefix(r.By, "somebody") {
 			t.Errorf("a request passed as %q", r.By)
 		}
 	}
@@ -210,13 +219,13 @@ func TestMetrics(t *testing.T) {
 	ask(t, d, "POST", "/v1/changes", `{"vm":"web"}`, "Authorization", "Bearer "+testToken)
 	_, body, _ := ask(t, d, "GET", "/metrics", "")
 	for _, line := range []string{
-		`sluice_vif_usage_bits_per_second{direction="tx",vif="0",vm="web"} 1.2345678e+07`,
-		`sluice_vif_limit_bits_per_second{direction="tx",vif="0",vm="web"} 1e+08`,
-		`sluice_vif_limit_bits_per_second{direction="rx",vif="0",vm="web"} +Inf`,
+		`sluice_vif_usage_bits_per_second{direction="tx",key="4c4c4544-0042-3010-8044-b4c04f4d3132/52:54:00:00:00:01",uuid="4c4c4544-0042-3010-8044-b4c04f4d3132",vif="0",vm="web"} 1.2345678e+07`,
+		`sluice_vif_limit_bits_per_second{direction="tx",key="4c4c4544-0042-3010-8044-b4c04f4d3132/52:54:00:00:00:01",uuid="4c4c4544-0042-3010-8044-b4c04f4d3132",vif="0",vm="web"} 1e+08`,
+		`sluice_vif_limit_bits_per_second{direction="rx",key="4c4c4544-0042-3010-8044-b4c04f4d3132/52:54:00:00:00:01",uuid="4c4c4544-0042-3010-8044-b4c04f4d3132",vif="0",vm="web"} +Inf`,
 		`sluice_changes_total{result="done"} 1`,
 		`sluice_changes_total{result="refused"} 1`,
 		`sluice_change_duration_seconds_bucket{le="0.002"} 1`,
-		`sluice_collector_problem{vif="0",vm="web"} 0`,
+		`sluice_collector_problem{key="4c4c4544-0042-3010-8044-b4c04f4d3132/52:54:00:00:00:01",uuid="4c4c4544-0042-3010-8044-b4c04f4d3132",vif="0",vm="web"} 0`,
 		`go_goroutines `, `process_resident_memory_bytes `,
 	} {
 		if !strings.Contains(body, line) {

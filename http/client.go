@@ -40,7 +40,18 @@ func (c *Client) VIFs(ctx context.Context) ([]sluice.VIFStatus, error) {
 	return call[[]sluice.VIFStatus](ctx, c, "GET", "/v1/vifs", nil)
 }
 
-// VM returns the status of one VM's vifs.
+// AllVIFs returns the status of every vif, and what is kept of those that are absent.
+func (c *Client) AllVIFs(ctx context.Context) ([]sluice.VIFStatus, error) {
+	return call[[]sluice.VIFStatus](ctx, c, "GET", "/v1/vifs?absent=1", nil)
+}
+
+// Forget drops what is kept of a VM's vif that is absent, or of all that are,
+// and returns the journal's records.
+func (c *Client) Forget(ctx context.Context, r ForgetRequest) ([]sluice.Change, error) {
+	return call[[]sluice.Change](ctx, c, "POST", "/v1/forget", r)
+}
+
+// VM returns the status of one VM's vifs, the absent ones last.
 func (c *Client) VM(ctx context.Context, name string) ([]sluice.VIFStatus, error) {
 	return call[[]sluice.VIFStatus](ctx, c, "GET", "/v1/vms/"+url.PathEscape(name), nil)
 }
@@ -61,7 +72,7 @@ func (c *Client) Undo(ctx context.Context, id uint64) (sluice.Change, error) {
 	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/undo", id), nil)
 }
 
-// Confirm keeps a change that would come back by itself.
+// Confirm keeps a change that would revert by itself.
 func (c *Client) Confirm(ctx context.Context, id uint64) (sluice.Change, error) {
 	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/confirm", id), nil)
 }
@@ -107,6 +118,32 @@ func (c *Client) Change(ctx context.Context, id uint64) (sluice.Change, error) {
 // Recent returns the past, at most the given number of seconds.
 func (c *Client) Recent(ctx context.Context, seconds int) (sluice.Recent, error) {
 	return call[sluice.Recent](ctx, c, "GET", fmt.Sprintf("/v1/recent?seconds=%d", seconds), nil)
+}
+
+// Backup writes all that the daemon keeps.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	resp, err := c.do(ctx, "GET", "/v1/backup", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return &sluice.Error{Code: sluice.Unavailable, Message: "the backup was cut off", Unchanged: "nothing was changed", Try: "again", Err: err}
+	}
+	return nil
+}
+
+// Restore has the daemon begin anew with a backup. It answers before it does.
+func (c *Client) Restore(ctx context.Context, backup io.Reader) (out Restored, err error) {
+	resp, err := c.do(ctx, "POST", "/v1/restore", backup)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out, notOurs(err)
+	}
+	return out, nil
 }
 
 // Doctor returns what the daemon's host can and cannot do.
@@ -183,7 +220,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	if err != nil {
 		return nil, &sluice.Error{Code: sluice.Invalid, Message: "the request cannot be written", Err: err}
 	}
-	if body != nil {
+	if body != nil && path != "/v1/restore" {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
@@ -208,7 +245,7 @@ func (c *Client) unreachable(err error) error {
 		return &sluice.Error{Code: sluice.Unavailable, Message: "no sluice daemon answers on " + c.socket,
 			Unchanged: "nothing was changed", Try: "start it as root with sluice serve, or name its socket with --socket or SLUICE_SOCKET"}
 	case errors.Is(err, fs.ErrPermission):
-		return &sluice.Error{Code: sluice.Refused, Message: "you may not use " + c.socket,
+		return &sluice.Error{Code: sluice.Forbidden, Message: "you may not use " + c.socket,
 			Unchanged: "nothing was changed", Try: "run as root, or join the group " + Group}
 	}
 	var op *net.OpError
@@ -220,6 +257,6 @@ func (c *Client) unreachable(err error) error {
 }
 
 func notOurs(err error) error {
-	return &sluice.Error{Code: sluice.Unavailable, Message: "what answers is not this version of sluice serve",
-		Try: "look at what listens on the socket", Err: err}
+	return &sluice.Error{Code: sluice.Unavailable, Message: "unexpected response from the daemon",
+		Try: "is it another version, or another program that listens on the socket", Err: err}
 }

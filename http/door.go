@@ -7,9 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -78,7 +76,7 @@ func ListenUnix(path string) (*Door, error) {
 		return nil, cannotListen(path, err)
 	}
 	// Whoever connects before these two lines is still asked who it is.
-	if gid, ok := groupID(); ok {
+	if gid, ok := new(nss).group(Group); ok {
 		if err := os.Chown(path, -1, gid); err != nil {
 			l.Close()
 			return nil, cannotListen(path, err)
@@ -89,16 +87,6 @@ func ListenUnix(path string) (*Door, error) {
 		return nil, cannotListen(path, err)
 	}
 	return &Door{Listener: bound(l), unix: true}, nil
-}
-
-// groupID is the id of [Group]; false if the machine has no such group.
-func groupID() (int, bool) {
-	g, err := user.LookupGroup(Group)
-	if err != nil {
-		return 0, false
-	}
-	gid, err := strconv.Atoi(g.Gid)
-	return gid, err == nil
 }
 
 // ListenTCP opens addr. Without a certificate and key it must be loopback. An
@@ -149,7 +137,7 @@ func Adopt(l net.Listener, certFile, keyFile string) (*Door, error) {
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		return nil, &sluice.Error{Code: sluice.Invalid, Message: "the certificate or its key cannot be read",
-			Unchanged: "nothing was started", Try: "check --tls-cert and --tls-key", Err: err}
+			Unchanged: "nothing was started", Try: "check tls_cert and tls_key in the settings file", Err: err}
 	}
 	// With TLS whoever connects is treated as coming from outside.
 	d.exposed, d.names = true, append([]string{"localhost"}, cert.Leaf.DNSNames...)
@@ -191,7 +179,7 @@ func isLoopback(host string) bool {
 
 func notLoopback(addr string) error {
 	return &sluice.Error{Code: sluice.Refused, Message: addr + " can be reached from other machines, and there is no certificate",
-		Unchanged: "nothing was started", Try: "a loopback address such as 127.0.0.1:8511, or --tls-cert and --tls-key"}
+		Unchanged: "nothing was started", Try: "a loopback address such as 127.0.0.1:8511, or tls_cert and tls_key in the settings file"}
 }
 
 func cannotListen(where string, err error) error {

@@ -12,6 +12,8 @@ package http
 
 import (
 	"context"
+	"io"
+	"time"
 
 	"sluice"
 	"sluice/control"
@@ -26,11 +28,17 @@ type Control interface {
 	SetAll(ctx context.Context, all []control.Request) ([]sluice.Change, error)
 	// Undo takes change id back by a new change, asked for by the named person.
 	Undo(ctx context.Context, id uint64, by string) (sluice.Change, error)
-	// Confirm makes change id last, which would come back by itself.
+	// Confirm makes change id last, which would revert by itself.
 	Confirm(ctx context.Context, id uint64, by string) (sluice.Change, error)
+	// VM returns the vifs of the VM that somebody means by a name, a UUID or an ID, the absent ones last.
+	VM(ctx context.Context, vm string) ([]sluice.VIF, error)
+	// Absent is what is kept of vifs that are not there.
+	Absent(ctx context.Context) ([]sluice.VIFStatus, error)
+	// Forget drops what is kept of absent vifs; nil is all of the VM.
+	Forget(ctx context.Context, vm string, vif *int, by string) ([]sluice.Change, error)
 	// Groups are all groups by name, without usage.
 	Groups(ctx context.Context) ([]sluice.GroupStatus, error)
-	// Link is what the host's link carries, and what of it is promised.
+	// Link is what the host's link carries, and what of it is guaranteed.
 	Link(ctx context.Context) (sluice.Link, error)
 	// SetLink changes what it carries; it refuses less than is guaranteed.
 	SetLink(ctx context.Context, p control.LinkPatch) (sluice.Link, error)
@@ -57,10 +65,28 @@ type Doctor interface {
 	Check(ctx context.Context) []sluice.Finding
 }
 
+// State is all that the daemon keeps, secrets too.
+type State interface {
+	// Backup writes all of it, as it is at one moment.
+	Backup(ctx context.Context, w io.Writer) error
+	// Restore checks a backup, and has the daemon begin anew with what it holds
+	// when this is answered. An error has changed nothing.
+	Restore(ctx context.Context, r io.Reader, by string) (Restored, error)
+}
+
+// Restored is the answer to POST /v1/restore.
+type Restored struct {
+	At      time.Time `json:"at" doc:"When the backup was made"`
+	VIFs    int       `json:"vifs" doc:"How many vifs it has settings of"`
+	Groups  int       `json:"groups"`
+	Changes int       `json:"changes" doc:"How many records its journal has"`
+	Note    uint64    `json:"note" doc:"The record of the restore in the journal, once the daemon answers again"`
+}
+
 // ChangeRequest is the body of POST /v1/changes. What is absent or null stays
 // as it is.
 type ChangeRequest struct {
-	VM       string         `json:"vm" doc:"The VM's name or UUID; or a group's name after an @, and no vif"`
+	VM       string         `json:"vm" doc:"The VM's name or UUID, or a vif's key; or a group's name after an @, and no vif; a VM whose name begins with an @ has another one before it"`
 	VIF      int            `json:"vif,omitempty" minimum:"0" doc:"The index of its interface"`
 	Tx       *control.Patch `json:"tx,omitempty" doc:"What changes of what the VM sends"`
 	Rx       *control.Patch `json:"rx,omitempty" doc:"What changes of what the VM receives"`
@@ -68,8 +94,14 @@ type ChangeRequest struct {
 	Delete   bool           `json:"delete,omitempty" doc:"The group, which has no members any more, ceases to be"`
 	Revision *uint64        `json:"revision,omitempty" doc:"The revision the asker saw; refused as a conflict if another holds now"`
 	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is the change as it would be, with what every vif would get"`
-	ForS     int            `json:"for_s,omitempty" minimum:"1" doc:"Seconds after which the change comes back by itself"`
-	ConfirmS int            `json:"confirm_s,omitempty" minimum:"1" doc:"Seconds after which it comes back unless it is confirmed"`
+	ForS     int            `json:"for_s,omitempty" minimum:"1" doc:"Seconds after which the change reverts by itself"`
+	ConfirmS int            `json:"confirm_s,omitempty" minimum:"1" doc:"Seconds after which it reverts unless it is confirmed"`
+}
+
+// ForgetRequest is the body of POST /v1/forget.
+type ForgetRequest struct {
+	VM  string `json:"vm" doc:"The VM's name or UUID, or a vif's key"`
+	VIF *int   `json:"vif,omitempty" minimum:"0" doc:"The index of its interface; all that are absent if there is none"`
 }
 
 // CapacityRequest is the body of POST /v1/capacity. What is absent or null

@@ -61,6 +61,25 @@ func (h *host) Groups(context.Context) ([]sluice.GroupStatus, error) {
 	return []sluice.GroupStatus{{Name: "gold", Parent: sluice.HostGroup}, {Name: "inner", Parent: "gold"}}, nil
 }
 
+func (h *host) VM(_ context.Context, vm string) ([]sluice.VIF, error) {
+	if vm == web.VM || vm == web.UUID && vm != "" {
+		return []sluice.VIF{web.VIF}, h.err
+	}
+	return nil, &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no VM %q", vm)}
+}
+
+func (h *host) Absent(context.Context) ([]sluice.VIFStatus, error) {
+	return []sluice.VIFStatus{{VIF: sluice.VIF{ID: "gone/0", VM: "gone"}, Absent: true}}, h.err
+}
+
+func (h *host) Forget(_ context.Context, vm string, vif *int, by string) ([]sluice.Change, error) {
+	c := sluice.Change{ID: 1, VM: vm, By: by}
+	if vif != nil {
+		c.VIF = *vif
+	}
+	return []sluice.Change{c}, h.err
+}
+
 func (h *host) Link(context.Context) (sluice.Link, error) {
 	return sluice.Link{Capacity: sluice.Capacity{Tx: sluice.Gbit, Rx: sluice.Unlimited}, Reserve: 25}, h.err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,7 +28,8 @@ type meters struct {
 }
 
 func newMeters(m Monitor) *meters {
-	perDirection := []string{"vm", "vif", "direction"}
+	perVIF := []string{"vm", "vif", "key", "uuid"}
+	perDirection := append(slices.Clone(perVIF), "direction")
 	bits := func(name, help string) *prometheus.Desc {
 		return prometheus.NewDesc("sluice_vif_"+name+"_bits_per_second", help, perDirection, nil)
 	}
@@ -43,9 +45,9 @@ func newMeters(m Monitor) *meters {
 		limit:     bits("limit", "What it never exceeds; +Inf where there is no limit."),
 		guarantee: bits("guarantee", "What it gets whenever it wants it."),
 		problem: prometheus.NewDesc("sluice_collector_problem", "1 while the collector inside the VM is not heard as it should be.",
-			[]string{"vm", "vif"}, nil),
+			perVIF, nil),
+		enforced: prometheus.NewDesc("sluice_vif_enforced", "0 while its frames do not obey what is set; sluice list says why.", perVIF, nil),
 	}
-	s.enforced = prometheus.NewDesc("sluice_vif_enforced", "0 while its frames do not obey what is set; sluice list says why.", []string{"vm", "vif"}, nil)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s, s.changes, s.duration, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -100,16 +102,20 @@ func (s *meters) Describe(to chan<- *prometheus.Desc) {
 
 func (s *meters) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		if err != nil {
+			return // of a name that is no label; all others are told
+		}
+		to <- m
 	}
 	for _, v := range s.monitor.DataSet().VIFs {
-		index := strconv.Itoa(v.Index)
+		whose := []string{v.VM, strconv.Itoa(v.Index), v.Key(), v.UUID}
 		for _, d := range sluice.Directions {
 			one := v.Tx
 			if d == sluice.Rx {
 				one = v.Rx
 			}
-			labels := []string{v.VM, index, string(d)}
+			labels := append(slices.Clone(whose), string(d))
 			gauge(s.usage, bitsOf(one.Usage), labels...)
 			gauge(s.demand, bitsOf(one.Demand), labels...)
 			gauge(s.limit, bitsOf(one.Limit), labels...)
@@ -119,12 +125,12 @@ func (s *meters) Collect(to chan<- prometheus.Metric) {
 		if v.Problem != "" {
 			broken = 1
 		}
-		gauge(s.problem, broken, v.VM, index)
+		gauge(s.problem, broken, whose...)
 		enforced := 1.
 		if v.NotEnforced != "" {
 			enforced = 0
 		}
-		gauge(s.enforced, enforced, v.VM, index)
+		gauge(s.enforced, enforced, whose...)
 	}
 }
 

@@ -2,11 +2,13 @@ package http
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"io/fs"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +27,7 @@ type page struct {
 
 type file struct {
 	content []byte
+	packed  []byte // the same as gzip writes it; nil where that is not smaller
 	etag    string
 }
 
@@ -40,7 +43,7 @@ func newPage(from fs.FS) (page, error) {
 		}
 		content, err := fs.ReadFile(from, name)
 		sum := sha256.Sum256(content)
-		p.files[name] = file{content, `"` + hex.EncodeToString(sum[:12]) + `"`}
+		p.files[name] = file{content, pack(content), `"` + hex.EncodeToString(sum[:12]) + `"`}
 		return err
 	})
 	return p, err
@@ -64,6 +67,37 @@ func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.Header().Set("Cache-Control", "no-cache")
 	}
-	w.Header().Set("ETag", f.etag)
-	http.ServeContent(w, r, name, noTime, bytes.NewReader(f.content))
+	w.Header().Set("Vary", "Accept-Encoding")
+	content, etag := f.content, f.etag
+	if f.packed != nil && takesGzip(r) {
+		w.Header().Set("Content-Encoding", "gzip")
+		content, etag = f.packed, strings.TrimSuffix(f.etag, `"`)+`-gzip"`
+	}
+	w.Header().Set("ETag", etag)
+	http.ServeContent(w, r, name, noTime, bytes.NewReader(content))
+}
+
+// pack compresses a file once, when the daemon starts; nil if that saves less
+// than a twentieth, as with fonts.
+func pack(content []byte) []byte {
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is valid
+	_, _ = w.Write(content)                               // memory takes all
+	_ = w.Close()
+	if b.Len() > len(content)-len(content)/20 {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// takesGzip says whether the client lists gzip, and not with a weight of 0 (RFC 9110, 12.5.3).
+func takesGzip(r *http.Request) bool {
+	for _, one := range strings.Split(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
+		name, q, _ := strings.Cut(strings.ReplaceAll(one, " ", ""), ";")
+		if strings.EqualFold(name, "gzip") {
+			weight, err := strconv.ParseFloat(strings.TrimPrefix(q, "q="), 64)
+			return err != nil || weight > 0
+		}
+	}
+	return false
 }

@@ -3,9 +3,9 @@ package http
 import (
 	"fmt"
 	"net"
-	"os/user"
 	"slices"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -61,17 +61,30 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 }
 
 // admit returns the peer's name for the journal, or why it may not pass.
-func (p peer) admit() (string, error) {
+func (p peer) admit(known *nss) (string, error) {
 	if p.uid == 0 {
 		return "root", nil
 	}
-	name := fmt.Sprintf("uid %d", p.uid)
-	if u, err := user.LookupId(strconv.Itoa(int(p.uid))); err == nil {
-		name = u.Username
-	}
-	if gid, ok := groupID(); ok && (p.gid == uint32(gid) || slices.Contains(p.groups, uint32(gid))) {
+	name := known.user(p.uid)
+	if gid, ok := known.group(Group); ok && (p.gid == uint32(gid) || slices.Contains(p.groups, uint32(gid))) {
 		return name, nil
 	}
-	return "", &sluice.Error{Code: sluice.Refused, Message: fmt.Sprintf("%s is neither root nor in the group %s", name, Group),
+	return "", &sluice.Error{Code: sluice.Forbidden, Message: fmt.Sprintf("%s is neither root nor in the group %s", name, Group),
 		Unchanged: "nothing was changed", Try: fmt.Sprintf("as root: usermod -aG %s %s, then log in again", Group, name)}
+}
+
+// person names a client for the journal: a user of this host by name, else
+// the address that the request came from.
+func (c *client) person(known *nss) string {
+	if c == nil {
+		return "somebody"
+	}
+	uid, ok := strings.CutPrefix(c.name, "uid ")
+	if !ok {
+		return c.name
+	}
+	if n, err := strconv.ParseUint(uid, 10, 32); err == nil {
+		return known.user(uint32(n))
+	}
+	return c.name
 }

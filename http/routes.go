@@ -37,6 +37,7 @@ type query struct {
 var (
 	limit   = query{"limit", 50, 1, 1000}
 	seconds = query{"seconds", 120, 1, 3600}
+	absent  = query{"absent", 0, 0, 1}
 )
 
 // routes is the API, whole.
@@ -52,50 +53,74 @@ func (s *Server) routes(live *events, meters *meters) ([]route, error) {
 	}
 	unknown := func(r *http.Request, _ string) (any, error) { return nil, noRoute(r) }
 	table := []route{
-		{"GET", "/v1/vifs", reading, "Every vif's usage, demand and allocation", nil, nil, []sluice.VIFStatus{}, s.vifs, nil},
-		{"GET", "/v1/vms/{vm}", reading, "The vifs of one VM, by its name or UUID", nil, nil, []sluice.VIFStatus{}, s.vm, nil},
-		{"POST", "/v1/changes", writing, "Change what a vif may use; answers when it is finished", nil, ChangeRequest{}, sluice.Change{}, s.set, nil},
-		{"POST", "/v1/batch", writing, "Change what many vifs may use, all or none; what lowers a guarantee is in force before what raises one", nil, []ChangeRequest{}, []sluice.Change{}, s.setAll, nil},
-		{"GET", "/v1/changes", reading, "The journal, newest first", []query{limit}, nil, []sluice.Change{}, s.changes, nil},
-		{"GET", "/v1/changes/{id}", reading, "One change and all that became of it", nil, nil, sluice.Change{}, s.change, nil},
-		{"POST", "/v1/changes/{id}/undo", writing, "Take a change back; answers with the change that did", nil, nil, sluice.Change{}, s.undo, nil},
-		{"POST", "/v1/changes/{id}/confirm", writing, "Keep a change that would come back by itself", nil, nil, sluice.Change{}, s.confirm, nil},
-		{"GET", "/v1/groups", reading, "All groups, what each has and what its members use together", nil, nil, []sluice.GroupStatus{}, s.groups, nil},
-		{"GET", "/v1/capacity", reading, "What the host's link carries, and what of it is promised", nil, nil, sluice.Link{}, s.link, nil},
-		{"POST", "/v1/capacity", writing, "Change what the link carries", nil, CapacityRequest{}, sluice.Link{}, s.setCapacity, nil},
-		{"GET", "/v1/recent", reading, "The recent past, for charts", []query{seconds}, nil, sluice.Recent{}, s.recent, nil},
-		{"GET", "/v1/doctor", reading, "What this host can and cannot do", nil, nil, []sluice.Finding{}, s.doctor, nil},
-		{"GET", "/v1/challenge", reading, "What a request is signed with that does not carry the token itself", nil, nil, Challenge{}, s.challenge, nil},
-		{"GET", "/v1/events", reading, "Server-sent events: dataset at every tick, change at every step of one", nil, nil, nil, nil, live.ServeHTTP},
-		{"GET", "/metrics", reading, "Metrics for Prometheus", nil, nil, nil, nil, meters.ServeHTTP},
-		{"GET", "/openapi.json", reading, "This document", nil, nil, nil, nil, openapi},
-		{"GET", "/", public, "The page", nil, nil, nil, nil, page.ServeHTTP},
-		{"", "/", reading, "Any other method", nil, nil, nil, unknown, nil}, // for GET the page says it
+		{method: "GET", pattern: "/v1/vifs", access: reading, summary: "Every vif's usage, demand and allocation; with absent=1 also what is kept of those that are not there", query: []query{absent}, out: []sluice.VIFStatus{}, answer: s.vifs},
+		{method: "GET", pattern: "/v1/vms/{vm}", access: reading, summary: "The vifs of one VM, by its name or UUID, or a vif's key; the absent ones last", out: []sluice.VIFStatus{}, answer: s.vm},
+		{method: "POST", pattern: "/v1/changes", access: writing, summary: "Change what a vif may use; answers when it is finished", in: ChangeRequest{}, out: sluice.Change{}, answer: s.set},
+		{method: "POST", pattern: "/v1/batch", access: writing, summary: "Change what many vifs may use, all or none; what lowers a guarantee is in force before what raises one", in: []ChangeRequest{}, out: []sluice.Change{}, answer: s.setAll},
+		{method: "GET", pattern: "/v1/changes", access: reading, summary: "The journal, newest first", query: []query{limit}, out: []sluice.Change{}, answer: s.changes},
+		{method: "GET", pattern: "/v1/changes/{id}", access: reading, summary: "One change and all that became of it", out: sluice.Change{}, answer: s.change},
+		{method: "POST", pattern: "/v1/changes/{id}/undo", access: writing, summary: "Take a change back; answers with the change that did", out: sluice.Change{}, answer: s.undo},
+		{method: "POST", pattern: "/v1/changes/{id}/confirm", access: writing, summary: "Keep a change that would revert by itself", out: sluice.Change{}, answer: s.confirm},
+		{method: "POST", pattern: "/v1/forget", access: writing, summary: "Drop what is kept of a VM that will not come back; answers with the journal's records", in: ForgetRequest{}, out: []sluice.Change{}, answer: s.forget},
+		{method: "GET", pattern: "/v1/groups", access: reading, summary: "All groups, what each has and what its members use together", out: []sluice.GroupStatus{}, answer: s.groups},
+		{method: "GET", pattern: "/v1/capacity", access: reading, summary: "What the host's link carries, and what of it is guaranteed", out: sluice.Link{}, answer: s.link},
+		{method: "POST", pattern: "/v1/capacity", access: writing, summary: "Change what the link carries", in: CapacityRequest{}, out: sluice.Link{}, answer: s.setCapacity},
+		{method: "GET", pattern: "/v1/recent", access: reading, summary: "The recent past, for charts", query: []query{seconds}, out: sluice.Recent{}, answer: s.recent},
+		{method: "GET", pattern: "/v1/doctor", access: reading, summary: "What this host can and cannot do", out: []sluice.Finding{}, answer: s.doctor},
+		{method: "GET", pattern: "/v1/challenge", access: reading, summary: "What a request is signed with that does not carry the token itself", out: Challenge{}, answer: s.challenge},
+		{method: "GET", pattern: "/v1/backup", access: owning, summary: "All that the daemon keeps, as it is at one moment, for POST /v1/restore; on the Unix socket only", stream: s.backup},
+		{method: "POST", pattern: "/v1/restore", access: owning, summary: "Begin anew with what a backup, the body, holds; on the Unix socket only", out: Restored{}, stream: s.restore},
+		{method: "GET", pattern: "/v1/events", access: reading, summary: "Server-sent events: dataset at every tick, change at every step of one", stream: live.ServeHTTP},
+		{method: "GET", pattern: "/metrics", access: reading, summary: "Metrics for Prometheus", stream: meters.ServeHTTP},
+		{method: "GET", pattern: "/openapi.json", access: reading, summary: "This document", stream: openapi},
+		{method: "GET", pattern: "/", access: public, summary: "The page", stream: page.ServeHTTP},
+		{pattern: "/", access: reading, summary: "Any other method", answer: unknown}, // for GET the page says it
 	}
 	document, err = json.MarshalIndent(describe(table), "", "  ")
 	return table, err
 }
 
-func (s *Server) vifs(*http.Request, string) (any, error) {
-	vifs := s.Monitor.DataSet().VIFs
-	if vifs == nil {
-		vifs = []sluice.VIFStatus{}
+func (s *Server) vifs(r *http.Request, _ string) (any, error) {
+	all, err := absent.of(r)
+	if err != nil {
+		return nil, err
 	}
-	return vifs, nil
+	vifs := append([]sluice.VIFStatus{}, s.Monitor.DataSet().VIFs...)
+	if all == 0 {
+		return vifs, nil
+	}
+	gone, err := s.Control.Absent(r.Context())
+	return append(vifs, gone...), err
 }
 
 func (s *Server) vm(r *http.Request, _ string) (any, error) {
-	name := r.PathValue("vm")
-	var found []sluice.VIFStatus
-	for _, v := range s.Monitor.DataSet().VIFs {
-		if v.VM == name || v.UUID == name && name != "" {
+	its, err := s.Control.VM(r.Context(), r.PathValue("vm"))
+	if err != nil {
+		return nil, err
+	}
+	gone, err := s.Control.Absent(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	wanted := make(map[string]bool, len(its))
+	for _, v := range its {
+		wanted[v.Key()] = true
+	}
+	found := []sluice.VIFStatus{}
+	for _, v := range slices.Concat(s.Monitor.DataSet().VIFs, gone) {
+		if wanted[v.Key()] {
 			found = append(found, v)
 		}
 	}
-	if found == nil {
-		return nil, &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no VM %.80q on this host", name), Try: "sluice list names them"}
-	}
 	return found, nil
+}
+
+func (s *Server) forget(r *http.Request, by string) (any, error) {
+	var in ForgetRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	return s.Control.Forget(context.WithoutCancel(r.Context()), in.VM, in.VIF, by)
 }
 
 func (s *Server) set(r *http.Request, by string) (any, error) {

@@ -19,6 +19,7 @@ import (
 // Limits on what any client may cost.
 const (
 	maxBody     = 256 << 10 // room for control.MostAtOnce changes
+	maxBackup   = 512 << 20 // more than a store may hold
 	maxHeader   = 16 << 10
 	headerTime  = 5 * time.Second  // to send a request's header
 	requestTime = 10 * time.Second // to send all of it
@@ -34,12 +35,14 @@ type Server struct {
 	Doctor  Doctor
 	Page    fs.FS  // the page's files, index.html among them
 	Token   string // what writing over TCP needs, see [Token]; "" refuses it until [Server.UseToken]
+	State   State  // nil: it is neither backed up nor restored
 	Log     *slog.Logger
 
 	later  atomic.Pointer[string] // the token, if it came later
 	doors  []*Door                // set by Serve
 	lane   lane
 	signed signatures
+	nss    nss
 	probes recent[[]sluice.Finding]
 }
 

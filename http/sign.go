@@ -137,6 +137,6 @@ func (s *Server) authorised(r *http.Request) (bool, error) {
 }
 
 func wrongToken() error {
-	return &sluice.Error{Code: sluice.Refused, Message: "the daemon's token is missing or wrong", Unchanged: "nothing was changed",
+	return &sluice.Error{Code: sluice.Unknown, Message: "the daemon's token is missing or wrong", Unchanged: "nothing was changed",
 		Try: "Authorization: Bearer TOKEN, with what the file " + tokenFile + " in the daemon's state directory holds"}
 }

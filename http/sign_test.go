@@ -48,16 +48,16 @@ func TestSignedRequest(t *testing.T) {
 		status           int
 	}{
 		{"as signed", body, good, 200},
-		{"again", body, good, 403},
-		{"again, spelled otherwise", body, signedScheme + strings.ToUpper(strings.TrimPrefix(good, signedScheme)), 403},
+		{"again", body, good, 401},
+		{"again, spelled otherwise", body, signedScheme + strings.ToUpper(strings.TrimPrefix(good, signedScheme)), 401},
 		{"with another nonce", body, sign(testToken, "POST", path, c, "2", body), 200},
-		{"with another body", body + " ", sign(testToken, "POST", path, c, "3", body), 403},
-		{"for another path", body, sign(testToken, "POST", "/v1/batch", c, "4", body), 403},
-		{"with another token", body, sign("GUESS", "POST", path, c, "5", body), 403},
-		{"with no token", body, sign("", "POST", path, c, "6", body), 403},
-		{"with another daemon's challenge", body, sign(testToken, "POST", path, foreign, "7", body), 403},
-		{"with a long nonce", body, sign(testToken, "POST", path, c, strings.Repeat("8", mostNonce+1), body), 403},
-		{"with nonsense", body, signedScheme + "..", 403},
+		{"with another body", body + " ", sign(testToken, "POST", path, c, "3", body), 401},
+		{"for another path", body, sign(testToken, "POST", "/v1/batch", c, "4", body), 401},
+		{"with another token", body, sign("GUESS", "POST", path, c, "5", body), 401},
+		{"with no token", body, sign("", "POST", path, c, "6", body), 401},
+		{"with another daemon's challenge", body, sign(testToken, "POST", path, foreign, "7", body), 401},
+		{"with a long nonce", body, sign(testToken, "POST", path, c, strings.Repeat("8", mostNonce+1), body), 401},
+		{"with nonsense", body, signedScheme + "..", 401},
 	} {
 		if status, text, _ := ask(t, d, "POST", path, x.body, "Authorization", x.auth); status != x.status {
 			t.Errorf("%s: %d, want %d: %s", x.name, status, x.status, text)

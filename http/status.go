@@ -12,7 +12,9 @@ import (
 var statuses = map[sluice.Code]int{
 	sluice.Invalid:     http.StatusBadRequest,
 	sluice.NotFound:    http.StatusNotFound,
-	sluice.Refused:     http.StatusForbidden,
+	sluice.Refused:     http.StatusUnprocessableEntity,
+	sluice.Unknown:     http.StatusUnauthorized,
+	sluice.Forbidden:   http.StatusForbidden,
 	sluice.Conflict:    http.StatusConflict,
 	sluice.NotApplied:  http.StatusBadGateway,
 	sluice.Unsupported: http.StatusNotImplemented,

@@ -18,7 +18,7 @@ func TestStatusesAreOneToOne(t *testing.T) {
 		}
 		seen[status] = code
 	}
-	for _, code := range []sluice.Code{sluice.Invalid, sluice.NotFound, sluice.Refused, sluice.Conflict, sluice.NotApplied, sluice.Unsupported, sluice.Unavailable, sluice.Internal} {
+	for _, code := range []sluice.Code{sluice.Invalid, sluice.NotFound, sluice.Refused, sluice.Unknown, sluice.Forbidden, sluice.Conflict, sluice.NotApplied, sluice.Unsupported, sluice.Unavailable, sluice.Internal} {
 		if statuses[code] == 0 {
 			t.Errorf("%s has no status", code)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sluice"
+	"sluice/files"
 )
 
 // tokenFile holds the token within the state directory, readable by root only.
@@ -28,24 +29,19 @@ func Token(stateDir string) (string, error) {
 		return "", cannotKeep(path, err)
 	}
 	token := rand.Text()
-	if err := writeSynced(path, token+"\n"); err != nil {
+	if err := files.Write(path, []byte(token+"\n")); err != nil {
 		return "", cannotKeep(path, err)
 	}
 	return token, nil
 }
 
-// writeSynced writes a file that is there whole or not at all.
-func writeSynced(path, content string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+tokenFile+"-*") // mode 0600
-	if err != nil {
-		return err
+// KeepToken keeps a token that a backup had.
+func KeepToken(stateDir, token string) error {
+	path := filepath.Join(stateDir, tokenFile)
+	if err := files.Write(path, []byte(strings.TrimSpace(token)+"\n")); err != nil {
+		return cannotKeep(path, err)
 	}
-	defer os.Remove(f.Name()) // fails once it is renamed
-	_, err = f.WriteString(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }
 
 func cannotKeep(path string, err error) error {

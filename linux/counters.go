@@ -25,13 +25,14 @@ type Counters struct {
 
 	mu     sync.Mutex
 	names  map[int]string // of devices by index
+	ends   map[int]bool   // devices that are the VM's own end: what it sends goes out of them
 	listed time.Time
 	past   map[int]reading // the last, by device
 }
 
-// reading is what was last read of what a device's VM sent.
+// reading is what was last read of what came into a device.
 type reading struct {
-	class  uint16 // that counted; 0 if the device itself did
+	class  uint16 // that counted what came in; 0 if the device itself did
 	device sluice.Counters
 	total  sluice.Counters // what was returned
 	shift  sluice.Counters // what is added to the present counter, so that totals go on when another takes over
@@ -106,20 +107,24 @@ func (c *Counters) Read(context.Context) (map[string]sluice.HostCounters, error)
 	all := make(map[string]sluice.HostCounters, len(devices))
 	past := make(map[int]reading, len(devices))
 	for index, d := range devices {
-		n := sluice.HostCounters{Epoch: uint64(index), TxOffered: d.RxBytes,
-			Rx: sluice.Counters{Bytes: d.TxBytes, Packets: d.TxPackets, Dropped: d.TxDropped}}
-		if minor, shaped := counts.Shaped[sluice.Rx][index]; shaped {
-			s := counts.Trees[sluice.Rx][minor]
-			n.Rx.Dropped += s.Dropped
-			n.RxBacklog = s.Backlog
+		in, out := sluice.Tx, sluice.Rx // what comes into the device is what the VM sends
+		if c.ends[index] {
+			in, out = out, in
+		}
+		leaves := sluice.Counters{Bytes: d.TxBytes, Packets: d.TxPackets, Dropped: d.TxDropped}
+		var backlog [2]uint64 // of what comes in, and of what goes out
+		if minor, shaped := counts.Shaped[out][index]; shaped {
+			s := counts.Trees[out][minor]
+			leaves.Dropped += s.Dropped
+			backlog[1] = s.Backlog
 		}
 		now := reading{device: sluice.Counters{Bytes: d.RxBytes, Packets: d.RxPackets, Dropped: d.RxDropped}}
 		now.total = now.device
-		if minor, shaped := counts.Shaped[sluice.Tx][index]; shaped {
-			s := counts.Trees[sluice.Tx][minor]
+		if minor, shaped := counts.Shaped[in][index]; shaped {
+			s := counts.Trees[in][minor]
 			now.class = minor
-			now.total = plus(sluice.Counters{Bytes: s.Bytes, Packets: s.Packets, Dropped: s.Dropped}, counts.Past[sluice.Tx][index])
-			n.TxBacklog = s.Backlog
+			now.total = plus(sluice.Counters{Bytes: s.Bytes, Packets: s.Packets, Dropped: s.Dropped}, counts.Past[in][index])
+			backlog[0] = s.Backlog
 		}
 		if was, ok := c.past[index]; ok {
 			now.shift = was.shift
@@ -128,7 +133,10 @@ func (c *Counters) Read(context.Context) (map[string]sluice.HostCounters, error)
 			}
 		}
 		now.total = plus(now.total, now.shift)
-		n.Tx = now.total
+		n := sluice.HostCounters{Epoch: uint64(index), Tx: now.total, TxOffered: d.RxBytes, TxBacklog: backlog[0], Rx: leaves, RxBacklog: backlog[1]}
+		if c.ends[index] {
+			n = sluice.HostCounters{Epoch: uint64(index), Tx: leaves, TxBacklog: backlog[1], Rx: now.total, RxOffered: d.RxBytes, RxBacklog: backlog[0]}
+		}
 		past[index], all[c.names[index]] = now, n
 	}
 	c.past = past
@@ -150,9 +158,12 @@ func (c *Counters) name(devices map[int]tc.DeviceStats) error {
 		c.renamed.Store(true)
 		return err
 	}
-	c.names, c.listed = make(map[int]string, len(links)), time.Now()
+	c.names, c.ends, c.listed = make(map[int]string, len(links)), make(map[int]bool), time.Now()
 	for _, l := range links {
 		c.names[l.Index] = l.Name
+		if l.Kind == "macvtap" {
+			c.ends[l.Index] = true
+		}
 	}
 	for index := range devices {
 		if _, ok := c.names[index]; !ok {

@@ -3,7 +3,6 @@ package linux
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"sluice"
+	"sluice/broadcast"
 	"sluice/linux/tc"
 )
 
@@ -22,9 +22,20 @@ type Sources struct {
 	// Uplink is the device to the outside where it is a veth or a tap, which
 	// would be taken for a vif otherwise; "" if it is neither.
 	Uplink string
-	// Static are vifs that a person named, by their devices. Other devices
-	// are named after themselves.
+	// Static are vifs that a person named, by their devices.
 	Static []sluice.VIF
+	// Namers say of the other devices whose they are, the first that knows
+	// one. A device that nobody knows is named after itself.
+	Namers []Namer
+}
+
+// Namer knows whose devices are. One that fails costs only names.
+type Namer interface {
+	// VIFs are those that it knows, with their devices. DeviceMAC is the MAC of
+	// the device that is meant, "" where that is not known.
+	VIFs() []sluice.VIF
+	// Watch sends after every change of VIFs until ctx ends.
+	Watch(ctx context.Context) <-chan struct{}
 }
 
 // Inventory knows the vifs of a host from its network devices. It is safe
@@ -34,22 +45,24 @@ type Inventory struct {
 	conn    *tc.Conn
 	events  *tc.Events
 	log     *slog.Logger
+	changes broadcast.Hub[struct{}]
 
-	mu       sync.Mutex
-	vifs     []sluice.VIF
-	index    map[string]int // of each vif's device
-	watchers map[chan struct{}]struct{}
+	lacking bool // the bridge, when it was looked for last
+
+	mu    sync.Mutex
+	vifs  []sluice.VIF
+	index map[string]int // of each vif's device
 }
 
 const (
-	settle = 50 * time.Millisecond // devices come in swarms
-	relist = 10 * time.Second      // should an event ever be lost
+	debounce = 50 * time.Millisecond // devices come in swarms
+	relist   = 10 * time.Second      // should an event ever be lost
 )
 
 // NewInventory looks at the devices of the calling thread's network
-// namespace. The error is NotFound if the bridge is not there.
+// namespace. A bridge that is not there yet is waited for.
 func NewInventory(s Sources, log *slog.Logger) (*Inventory, error) {
-	i := &Inventory{sources: s, log: log, watchers: make(map[chan struct{}]struct{})}
+	i := &Inventory{sources: s, log: log}
 	var err error
 	if i.conn, err = tc.Dial(); err == nil {
 		if i.events, err = tc.Subscribe(); err != nil {
@@ -89,6 +102,23 @@ func (i *Inventory) Run(ctx context.Context) error {
 		}
 	}()
 	defer i.events.Close()
+	named := make(chan struct{}, 1)
+	for _, n := range i.sources.Namers {
+		changes := n.Watch(ctx)
+		go func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-changes:
+				}
+				select {
+				case named <- struct{}{}:
+				default:
+				}
+			}
+		}()
+	}
 	regular := time.NewTicker(relist)
 	defer regular.Stop()
 	var soon <-chan time.Time
@@ -102,11 +132,12 @@ func (i *Inventory) Run(ctx context.Context) error {
 				continue
 			}
 			if soon == nil {
-				soon = time.After(settle)
+				soon = time.After(debounce)
 			}
 			continue
 		case <-soon:
 			soon = nil
+		case <-named:
 		case <-regular.C:
 		}
 		if err := i.list(); err != nil {
@@ -123,19 +154,7 @@ func (i *Inventory) VIFs() []sluice.VIF {
 }
 
 // Watch sends after every change of VIFs until ctx ends, then closes the channel.
-func (i *Inventory) Watch(ctx context.Context) <-chan struct{} {
-	ch := make(chan struct{}, 1)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.watchers[ch] = struct{}{}
-	context.AfterFunc(ctx, func() {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		delete(i.watchers, ch)
-		close(ch)
-	})
-	return ch
-}
+func (i *Inventory) Watch(ctx context.Context) <-chan struct{} { return i.changes.Watch(ctx, 1) }
 
 // list reads the devices anew and tells who watches if something changed.
 func (i *Inventory) list() error {
@@ -143,30 +162,44 @@ func (i *Inventory) list() error {
 	if err != nil {
 		return &sluice.Error{Code: sluice.Unavailable, Message: "the devices cannot be listed", Err: err}
 	}
-	master := 0
+	master := map[int]bool{} // the bridge, and those that are joined to it
 	if i.sources.Bridge != "" {
 		at := slices.IndexFunc(links, func(l tc.Link) bool { return l.Name == i.sources.Bridge })
-		if at < 0 {
-			if i.vifs != nil {
-				i.log.Warn("the bridge has gone", "bridge", i.sources.Bridge)
+		if at >= 0 {
+			master[links[at].Index] = true
+		}
+		if lacking := at < 0; lacking != i.lacking {
+			i.lacking = lacking
+			if lacking {
+				i.log.Warn("there is no such bridge now; it is waited for", "bridge", i.sources.Bridge)
 			} else {
-				return &sluice.Error{Code: sluice.NotFound, Message: fmt.Sprintf("there is no bridge %s", i.sources.Bridge), Try: "ip link show type bridge"}
+				i.log.Info("the bridge is there", "bridge", i.sources.Bridge)
 			}
-		} else {
-			master = links[at].Index
 		}
 	}
-	named := make(map[string]sluice.VIF)
-	for _, v := range i.sources.Static {
-		named[v.Device] = v
+	named, joints := i.names(), joints(links)
+	for grown := true; grown; {
+		grown = false
+		for a, b := range joints {
+			if master[b.Master] && !master[a.Master] {
+				master[a.Master], grown = true, true
+			}
+		}
 	}
 	vifs, index := []sluice.VIF{}, make(map[string]int)
 	for _, l := range links {
 		v, ok := named[l.Name]
-		if !ok && i.isVIF(l, master) {
-			v, ok = sluice.VIF{VM: l.Name, Device: l.Name}, true
+		if _, joint := joints[l]; joint && !ok {
+			continue
+		}
+		if ok = ok && (v.DeviceMAC == "" || v.DeviceMAC == l.MAC); !ok && i.isVIF(l, master) {
+			v, ok = sluice.VIF{VM: sluice.Printable(l.Name), Device: l.Name}, true
+		}
+		if ok && i.elsewhere(l, v, master) {
+			continue
 		}
 		if ok {
+			v.DeviceMAC, v.DeviceIndex = l.MAC, l.Index
 			vifs = append(vifs, v)
 			index[l.Name] = l.Index
 		}
@@ -184,22 +217,61 @@ func (i *Inventory) list() error {
 	if same {
 		return nil
 	}
-	for ch := range i.watchers {
-		select {
-		case ch <- struct{}{}:
-		default:
+	i.changes.Send(struct{}{})
+	return nil
+}
+
+// joints are the ends of the veth pairs that join two bridges, each with its
+// other end. A VM's frames pass them, but they are no VM's: Proxmox's firewall
+// has such (fwln100i0 and fwpr100p0).
+func joints(links []tc.Link) map[tc.Link]tc.Link {
+	ports := make(map[int]tc.Link)
+	for _, l := range links {
+		if l.Kind == "veth" && l.Master != 0 && !l.Abroad {
+			ports[l.Index] = l
 		}
 	}
-	return nil
+	all := make(map[tc.Link]tc.Link)
+	for _, l := range ports {
+		if other, ok := ports[l.Parent]; ok && other.Parent == l.Index && other.Master != l.Master {
+			all[l] = other
+		}
+	}
+	return all
+}
+
+// names are the vifs that somebody named, by their devices.
+func (i *Inventory) names() map[string]sluice.VIF {
+	named := make(map[string]sluice.VIF)
+	for _, v := range i.sources.Static {
+		named[v.Device] = v
+	}
+	for _, n := range i.sources.Namers {
+		for _, v := range n.VIFs() {
+			if _, taken := named[v.Device]; !taken {
+				named[v.Device] = v
+			}
+		}
+	}
+	return named
+}
+
+// elsewhere says whether a device that a namer named is outside of the bridge
+// whose ports are asked for. One that a person named is wanted wherever it is.
+func (i *Inventory) elsewhere(l tc.Link, v sluice.VIF, master map[int]bool) bool {
+	if i.sources.Bridge == "" || master[l.Master] {
+		return false
+	}
+	return !slices.ContainsFunc(i.sources.Static, func(s sluice.VIF) bool { return s.Device == v.Device })
 }
 
 // isVIF says whether a device that nobody named is a vif. An uplink that is a
 // port of the bridge too is a physical device or a bond, or was named.
-func (i *Inventory) isVIF(l tc.Link, master int) bool {
+func (i *Inventory) isVIF(l tc.Link, master map[int]bool) bool {
 	if l.Name == i.sources.Uplink {
 		return false
 	}
-	if i.sources.Bridge != "" && (master == 0 || l.Master != master) {
+	if i.sources.Bridge != "" && !master[l.Master] {
 		return false
 	}
 	switch l.Kind {

@@ -14,7 +14,7 @@ import (
 // one physical port, as its driver tells it (ethtool's "Speed"). It is
 // [sluice.Unlimited] both ways, with the reason, where there is no such port,
 // more than one, or no known speed: taps and veths claim speeds that mean
-// nothing, so only what has hardware behind it, or is a bond of such, counts.
+// nothing, so only what has hardware behind it, or is a bond or a VLAN of such, counts.
 func UplinkCapacity(bridge, uplink string) (c sluice.Capacity, why string) {
 	return uplinkCapacity("/sys/class/net", bridge, uplink)
 }
@@ -47,10 +47,31 @@ func uplinkCapacity(sys, bridge, uplink string) (c sluice.Capacity, why string) 
 	return sluice.Capacity{Tx: rate, Rx: rate}, fmt.Sprintf("%s says so", uplink)
 }
 
-// physical says whether a device has hardware behind it.
-func physical(sys, device string) bool {
+// physical says whether a device has hardware behind it, or below it as a VLAN
+// of a NIC or a bond has.
+func physical(sys, device string) bool { return physicalWithin(sys, device, mostStacked) }
+
+// mostStacked is more devices than anybody puts on top of one another: a VLAN
+// in a VLAN on a team of bonds.
+const mostStacked = 8
+
+func physicalWithin(sys, device string, levels int) bool {
 	for _, sign := range []string{"device", "bonding"} {
 		if _, err := os.Stat(filepath.Join(sys, device, sign)); err == nil {
+			return true
+		}
+	}
+	if levels == 0 {
+		return false
+	}
+	for _, sign := range []string{"bridge", "macvtap"} { // its ports are below it; and it is a VM's
+		if _, err := os.Stat(filepath.Join(sys, device, sign)); err == nil {
+			return false
+		}
+	}
+	entries, _ := os.ReadDir(filepath.Join(sys, device))
+	for _, e := range entries {
+		if lower, ok := strings.CutPrefix(e.Name(), "lower_"); ok && physicalWithin(sys, lower, levels-1) {
 			return true
 		}
 	}

@@ -18,6 +18,10 @@ func TestUplinkCapacity(t *testing.T) {
 	}{
 		"one port":          {map[string]string{"br0/brif/eth0/x": "", "br0/brif/tap0/x": "", "eth0/device/x": "", "eth0/speed": "10000\n", "tap0/speed": "10\n"}, 10 * sluice.Gbit, "eth0 says so", ""},
 		"a bond":            {map[string]string{"br0/brif/bond0/x": "", "bond0/bonding/x": "", "bond0/speed": "20000\n"}, 20 * sluice.Gbit, "bond0 says so", ""},
+		"a VLAN":            {map[string]string{"br0/brif/eth0.5/x": "", "eth0.5/lower_eth0/x": "", "eth0.5/speed": "10000\n", "eth0/device/x": ""}, 10 * sluice.Gbit, "eth0.5 says so", ""},
+		"a VLAN on a bond":  {map[string]string{"br0/brif/bond0.5/x": "", "bond0.5/lower_bond0/x": "", "bond0.5/speed": "20000\n", "bond0/bonding/x": ""}, 20 * sluice.Gbit, "bond0.5 says so", ""},
+		"VLANs in a circle": {map[string]string{"br0/brif/a/x": "", "a/lower_b/x": "", "b/lower_a/x": ""}, sluice.Unlimited, "br0 has 0 physical ports", ""},
+		"a macvtap":         {map[string]string{"br0/brif/mvt0/x": "", "mvt0/lower_eth0/x": "", "mvt0/macvtap/x": "", "eth0/device/x": ""}, sluice.Unlimited, "br0 has 0 physical ports", ""},
 		"down":              {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "-1\n"}, sluice.Unlimited, "eth0 does not say how fast it is", ""},
 		"silent":            {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": ""}, sluice.Unlimited, "eth0 does not say how fast it is", ""},
 		"unknown":           {map[string]string{"br0/brif/eth0/x": "", "eth0/device/x": "", "eth0/speed": "4294967295\n"}, sluice.Unlimited, "eth0 does not say how fast it is", ""},

@@ -17,6 +17,7 @@ type meter struct {
 type flow struct {
 	passed, offered uint64 // bytes
 	usage, demand   sluice.Rate
+	drops           uint64 // packets that did not fit the queue
 }
 
 // read takes in the totals at a moment. It reports false where there is
@@ -34,6 +35,7 @@ func (m *meter) read(at time.Time, now sluice.HostCounters) (tx, rx flow, elapse
 	if !okTx || !okRx {
 		return flow{}, flow{}, 0, false
 	}
+	tx.drops, rx.drops = dropped(was.last.Tx, now.Tx), dropped(was.last.Rx, now.Rx)
 	return tx, rx, elapsed, true
 }
 
@@ -56,6 +58,15 @@ func between(was, now, offeredWas, offeredNow, backlog uint64, elapsed time.Dura
 		f.demand = max(f.demand, min(usage+waiting, sluice.MaxRate))
 	}
 	return f, true
+}
+
+// dropped is how many packets were dropped between two readings; 0 where the
+// total went back.
+func dropped(was, now sluice.Counters) uint64 {
+	if now.Dropped < was.Dropped {
+		return 0
+	}
+	return now.Dropped - was.Dropped
 }
 
 // rate is bytes over a time in bit/s; false above [sluice.MaxRate], which no link carries.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sluice"
+	"sluice/broadcast"
 )
 
 // Inventory knows which vifs exist now.
@@ -56,7 +57,7 @@ type Config struct {
 type Monitor struct {
 	Config
 	newest  atomic.Pointer[sluice.DataSet]
-	readers readers
+	readers broadcast.Hub[sluice.DataSet]
 	past    past
 	pulling pulling
 
@@ -102,7 +103,7 @@ func New(c Config) (*Monitor, error) {
 // have the channels of Watch.
 func (m *Monitor) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	defer m.readers.end()
+	defer m.readers.End()
 	ctx, cancel := context.WithCancel(ctx)
 	defer wg.Wait()
 	defer cancel()
@@ -131,7 +132,7 @@ func (m *Monitor) DataSet() sluice.DataSet { return *m.newest.Load() }
 
 // Watch sends every data set from now on until ctx or the monitor ends, then
 // closes the channel. A slow reader misses some, never the newest.
-func (m *Monitor) Watch(ctx context.Context) <-chan sluice.DataSet { return m.readers.add(ctx) }
+func (m *Monitor) Watch(ctx context.Context) <-chan sluice.DataSet { return m.readers.Watch(ctx, 1) }
 
 // Recent is the past, at most the given number of seconds and ten minutes.
 func (m *Monitor) Recent(seconds int) sluice.Recent { return m.past.recent(seconds) }

@@ -66,7 +66,7 @@ func (m *Monitor) tick(ctx context.Context) {
 	}
 	m.past.add(at, m.vifs)
 	m.newest.Store(&d)
-	m.readers.tell(d)
+	m.readers.Send(d)
 }
 
 // locate brings m.vifs up to the inventory. What is known of a vif stays with
@@ -134,7 +134,7 @@ func (m *Monitor) describe(s *sluice.VIFStatus, v *vif, settings map[string]slui
 }
 
 func direction(f flow, a sluice.Allocation) sluice.DirectionStatus {
-	return sluice.DirectionStatus{Usage: f.usage, Demand: f.demand, Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight, Priority: a.Priority}
+	return sluice.DirectionStatus{Usage: f.usage, Demand: f.demand, Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight, Priority: a.Priority, Drops: f.drops}
 }
 
 // logRead says once when the counters cannot be read, and once when they can again.

@@ -29,7 +29,11 @@ if [[ -z ${1:-} ]]; then
   need iperf3 iperf3
   need qemu-img qemu-utils
   need chromium chromium
+  need /usr/share/fonts/truetype/wqy fonts-wqy-microhei # the page in Chinese
   need /usr/lib/cni/bandwidth containernetworking-plugins
+  need libvirtd libvirt-daemon
+  need /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so libvirt-daemon-driver-qemu
+  need virsh libvirt-clients
 fi
 ((${#missing[@]})) || exit 0
 

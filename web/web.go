@@ -1,5 +1,5 @@
 // Package web is the page: every vif's usage and limit, live, with the limit
-// as a gate that a person drags. It is TypeScript under src/, built by Vite
+// as a line that a person drags. It is TypeScript under src/, built by Vite
 // into dist/ (make build) and embedded here. What is not built is not missed
 // by go build: the page then says what to do.
 package web

@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"sluice"
+	"sluice/broadcast"
 	"sluice/xen/xenstore"
 )
 
 const (
-	settle     = 10 * time.Millisecond // a vif is several nodes, written one after another
+	debounce   = 10 * time.Millisecond // a vif is several nodes, written one after another
 	retryAfter = time.Second
 )
 
@@ -28,17 +29,17 @@ const (
 // both. xl destroy and create keeps them only if the VM's file says uuid= and
 // mac=; else it is another VM.
 type Inventory struct {
-	store *xenstore.Client
-	log   *slog.Logger
+	store   *xenstore.Client
+	log     *slog.Logger
+	changes broadcast.Hub[struct{}]
 
-	mu       sync.Mutex
-	domains  map[int][]Interface
-	watchers map[chan struct{}]struct{}
+	mu      sync.Mutex
+	domains map[int][]Interface
 }
 
 // Open reads the inventory and keeps it up to date until ctx ends.
 func Open(ctx context.Context, store *xenstore.Client, log *slog.Logger) (*Inventory, error) {
-	i := &Inventory{store: store, log: log, domains: make(map[int][]Interface), watchers: make(map[chan struct{}]struct{})}
+	i := &Inventory{store: store, log: log, domains: make(map[int][]Interface)}
 	var events []<-chan string
 	// A name is written in the domain's own folder, amid much that guests
 	// write; xl also writes it in /vm, which is quieter.
@@ -101,19 +102,7 @@ func (i *Inventory) find(key string) (Interface, bool) {
 
 // Watch sends after every change of VIFs until ctx ends, then closes the
 // channel. A slow reader misses repetitions, never the last change.
-func (i *Inventory) Watch(ctx context.Context) <-chan struct{} {
-	ch := make(chan struct{}, 1)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.watchers[ch] = struct{}{}
-	context.AfterFunc(ctx, func() {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		delete(i.watchers, ch)
-		close(ch)
-	})
-	return ch
-}
+func (i *Inventory) Watch(ctx context.Context) <-chan struct{} { return i.changes.Watch(ctx, 1) }
 
 // follow reads again what events point to.
 func (i *Inventory) follow(ctx context.Context, backs, others <-chan string) {
@@ -157,7 +146,7 @@ func (i *Inventory) follow(ctx context.Context, backs, others <-chan string) {
 			continue
 		}
 		if due == nil {
-			due = time.After(settle)
+			due = time.After(debounce)
 		}
 	}
 }
@@ -211,12 +200,7 @@ func (i *Inventory) refresh(ctx context.Context, some map[int]bool) error {
 		}
 	}
 	if changed {
-		for ch := range i.watchers {
-			select {
-			case ch <- struct{}{}:
-			default:
-			}
-		}
+		i.changes.Send(struct{}{})
 	}
 	return nil
 }

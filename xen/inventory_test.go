@@ -19,7 +19,7 @@ func TestReadFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.Close()
-	i := &Inventory{store: store, log: slog.New(slog.DiscardHandler), domains: make(map[int][]Interface), watchers: make(map[chan struct{}]struct{})}
+	i := &Inventory{store: store, log: slog.New(slog.DiscardHandler), domains: make(map[int][]Interface)}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	backs, others, ended := make(chan string), make(chan string), make(chan struct{})
@@ -28,7 +28,7 @@ func TestReadFails(t *testing.T) {
 		i.follow(ctx, backs, others)
 	}()
 	others <- "@releaseDomain"
-	time.Sleep(3 * settle)
+	time.Sleep(3 * debounce)
 	backs <- fmt.Sprintf("%s/3/0/state", backends)
 	stop()
 	select {

@@ -87,6 +87,9 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 		return s.Journal.Begin(ctx, c, seen) // xenstore has no place for it
 	}
 	at, ok := s.Inventory.find(c.Key)
+	if !ok && c.Device == "" {
+		return s.Journal.Begin(ctx, c, seen) // it is absent, and is to have it when it comes
+	}
 	if !ok {
 		return gone(sluice.VIF{VM: c.VM, Index: c.VIF})
 	}
@@ -233,6 +236,21 @@ func (s *Store) Nodes(ctx context.Context) (map[string]control.Node, error) {
 // Keep implements [control.Store].
 func (s *Store) Keep(ctx context.Context, c sluice.Change, seen control.Node) error {
 	return s.Journal.Keep(ctx, c, seen)
+}
+
+// Records implements [control.Store].
+func (s *Store) Records(ctx context.Context) (map[string]sluice.VIF, error) {
+	return s.Journal.Records(ctx)
+}
+
+// Record implements [control.Store].
+func (s *Store) Record(ctx context.Context, vifs []sluice.VIF) error {
+	return s.Journal.Record(ctx, vifs)
+}
+
+// Forget implements [control.Store].
+func (s *Store) Forget(ctx context.Context, c *sluice.Change, seen control.Node) error {
+	return s.Journal.Forget(ctx, c, seen)
 }
 
 // Note implements [control.Store].

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
-	"time"
 
+	"github.com/google/shlex"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -26,22 +24,22 @@ func (c *client) setAll(cmd *cobra.Command, from string, dry bool) error {
 	if from == "" {
 		return &sluice.Error{Code: sluice.Invalid, Message: "--from goes with --dry-run only", Unchanged: "nothing was changed", Try: "the other flags in the file's lines"}
 	}
-	var in io.Reader = cmd.InOrStdin()
-	if from != "-" {
-		f, err := os.Open(from)
-		if err != nil {
-			return &sluice.Error{Code: sluice.Invalid, Message: "the changes cannot be read", Unchanged: "nothing was changed", Err: err}
-		}
-		defer f.Close()
-		in = f
+	in, err := input(cmd, from, "the changes")
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	all, err := readBatch(in, from)
 	if err != nil {
 		return err
 	}
 	for i := range all {
 		all[i].DryRun = dry
+		if err := c.onlyVIF(cmd.Context(), &all[i]); err != nil {
+			return err
+		}
 	}
+	c.warn(cmd, all)
 	changes, err := c.daemon().SetAll(cmd.Context(), all)
 	if err != nil {
 		return err
@@ -53,8 +51,10 @@ func (c *client) setAll(cmd *cobra.Command, from string, dry bool) error {
 				fmt.Fprintf(w, "%s would change from %s to %s\n", name, change.From, change.To)
 				continue
 			}
-			fmt.Fprintf(w, "%s: %s, was %s; verified in %s (change %d)\n", name, change.To, change.From,
-				time.Duration(change.TookNS).Round(10*time.Microsecond), change.ID)
+			fmt.Fprintf(w, "%s: %s, was %s; %s (change %d)\n", name, change.To, change.From, became(change), change.ID)
+			if change.Until != nil {
+				fmt.Fprintln(w, "  "+reverts(change))
+			}
 		}
 		if dry {
 			fmt.Fprintln(w, "nothing was changed")
@@ -63,17 +63,19 @@ func (c *client) setAll(cmd *cobra.Command, from string, dry bool) error {
 	})
 }
 
-// readBatch reads changes, one a line, as set's arguments; from # on, and if
-// nothing is left, a line says nothing. Errors name the line.
+// readBatch reads changes, one a line, as set's arguments, quoted as a shell
+// takes them. A # that begins a word begins a comment. Errors name the line.
 func readBatch(in io.Reader, name string) (all []http.ChangeRequest, err error) {
 	lines := bufio.NewScanner(in)
 	for n := 1; lines.Scan(); n++ {
-		text, _, _ := strings.Cut(lines.Text(), "#")
-		words := strings.Fields(text)
-		if len(words) == 0 {
+		words, err := shlex.Split(lines.Text())
+		if err == nil && len(words) == 0 {
 			continue
 		}
-		r, err := readChange(words)
+		var r http.ChangeRequest
+		if err == nil {
+			r, err = readChange(words)
+		}
 		if err != nil {
 			e := &sluice.Error{Code: sluice.Invalid, Message: err.Error(), Unchanged: "nothing was changed"}
 			var told *sluice.Error
@@ -97,14 +99,16 @@ func readBatch(in io.Reader, name string) (all []http.ChangeRequest, err error) 
 // readChange reads one as the command line does.
 func readChange(words []string) (r http.ChangeRequest, err error) {
 	var w wish
-	one := &cobra.Command{Use: "set VM VIF [RATE]", Args: cobra.RangeArgs(2, 3), SilenceErrors: true, SilenceUsage: true}
+	one := &cobra.Command{Use: "set VM [VIF] [RATE]", Args: setArgs, SilenceErrors: true, SilenceUsage: true}
 	one.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		r, err = w.request(cmd, args)
 		return err
 	}
 	w.valueFlags(one)
+	w.leaseFlags(one)
 	w.vifFlags(one)
 	one.SetFlagErrorFunc(wrongFlag)
+	explain(one)
 	one.SetArgs(spellOut(append([]string{"set"}, words...))[1:])
 	one.SetOut(io.Discard)
 	one.SetErr(io.Discard)

@@ -19,12 +19,19 @@ func (c *client) printChange(w io.Writer, change sluice.Change, dry bool) error 
 			printEffect(w, change)
 			return
 		}
-		fmt.Fprintf(w, "%s: %s, was %s; verified in %s (change %d)\n", name, held(change, change.To), held(change, change.From),
-			time.Duration(change.TookNS).Round(10*time.Microsecond), change.ID)
+		fmt.Fprintf(w, "%s: %s, was %s; %s (change %d)\n", name, held(change, change.To), held(change, change.From), became(change), change.ID)
 		if change.Until != nil {
-			fmt.Fprintln(w, comesBack(change))
+			fmt.Fprintln(w, reverts(change))
 		}
 	})
+}
+
+// became is what is known of a change that is done.
+func became(change sluice.Change) string {
+	if !change.Verified {
+		return "kept: the VM is absent, and has it when it comes"
+	}
+	return "verified in " + time.Duration(change.TookNS).Round(10*time.Microsecond).String()
 }
 
 // held is what a vif or group had before a change, or has after it.
@@ -37,7 +44,7 @@ func held(change sluice.Change, a sluice.Allocations) string {
 
 func changesCommand(c *client) *cobra.Command {
 	limit := 20
-	cmd := &cobra.Command{Use: "changes", Short: "the journal, newest first", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "changes", Short: "the journal, newest first", Args: cobra.NoArgs, Example: "  sluice changes -n 5",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			changes, err := c.daemon().Changes(cmd.Context(), limit)
 			if err != nil {
@@ -64,7 +71,7 @@ func changesCommand(c *client) *cobra.Command {
 }
 
 func undoCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "undo ID", Short: "take a change back", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "undo ID", Short: "take a change back", Args: cobra.ExactArgs(1), Example: "  sluice undo 7", ValidArgsFunction: c.complete(done),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := changeID(args[0])
 			if err != nil {
@@ -79,7 +86,7 @@ func undoCommand(c *client) *cobra.Command {
 }
 
 func confirmCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "confirm ID", Short: "keep a change that would come back by itself", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "confirm ID", Short: "keep a change that would revert by itself", Args: cobra.ExactArgs(1), Example: "  sluice confirm 7", ValidArgsFunction: c.complete(unconfirmed),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := changeID(args[0])
 			if err != nil {
@@ -103,13 +110,13 @@ func changeID(s string) (uint64, error) {
 	return id, nil
 }
 
-// comesBack says when a change ends by itself, and how to keep it.
-func comesBack(x sluice.Change) string {
+// reverts says when a change ends by itself, and how to keep it.
+func reverts(x sluice.Change) string {
 	at, unless := x.Until.Local().Format(time.DateTime), ""
 	if x.Confirm {
 		unless = fmt.Sprintf(" unless you say: sluice confirm %d", x.ID)
 	}
-	return fmt.Sprintf("it comes back to %s at %s%s", held(x, *x.Back), at, unless)
+	return fmt.Sprintf("it reverts to %s at %s%s", held(x, *x.Back), at, unless)
 }
 
 // remark is what the journal's listing says beside a change.
@@ -145,7 +152,11 @@ func printEffect(w io.Writer, change sluice.Change) {
 				fmt.Fprint(w, "\tnot measured\t\t")
 				continue
 			}
-			fmt.Fprintf(w, "\t%s\t%s\t%s", share(now.Demand), share(now.Before), share(now.After))
+			wants := share(now.Demand)
+			if now.Demand == sluice.Unlimited {
+				wants = "more" // it is held back
+			}
+			fmt.Fprintf(w, "\t%s\t%s\t%s", wants, share(now.Before), share(now.After))
 		}
 		fmt.Fprintln(w)
 	}

@@ -28,9 +28,10 @@ func asked(t *testing.T, answer any, args ...string) string {
 	go func() { _ = server.Serve(l) }()
 	defer server.Close()
 	var out bytes.Buffer
+	t.Setenv("SLUICE_SOCKET", socket)
 	cmd := command()
 	cmd.SetOut(&out)
-	cmd.SetArgs(append(args, "--socket", socket))
+	cmd.SetArgs(args)
 	if err := cmd.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}

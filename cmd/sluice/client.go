@@ -1,11 +1,11 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -21,106 +21,28 @@ type client struct {
 
 func (c *client) daemon() *http.Client { return http.NewClient(c.socket) }
 
-// print writes v as JSON where that was asked for, else by text.
-func (c *client) print(w io.Writer, v any, text func(w io.Writer)) error {
-	if c.output == "json" {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+// input opens a file that was named, or what is piped in for -; what says in an
+// error what it would have been.
+func input(cmd *cobra.Command, name, what string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(cmd.InOrStdin()), nil
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	text(t)
-	return t.Flush()
-}
-
-func listCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "VMs and vifs, their usage and allocation", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			vifs, err := c.daemon().VIFs(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.printVIFs(cmd.OutOrStdout(), vifs)
-		}}
-}
-
-func showCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "show VM", Short: "one VM's vifs", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			vifs, err := c.daemon().VM(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return c.printVIFs(cmd.OutOrStdout(), vifs)
-		}}
-}
-
-func (c *client) printVIFs(w io.Writer, vifs []sluice.VIFStatus) error {
-	return c.print(w, vifs, func(w io.Writer) {
-		promised, first, grouped := false, false, false // columns that most hosts have no use for
-		for _, v := range vifs {
-			promised = promised || v.Tx.Guarantee > 0 || v.Rx.Guarantee > 0 || v.Tx.Weight != sluice.DefaultWeight || v.Rx.Weight != sluice.DefaultWeight
-			first = first || v.Tx.Priority > 0 || v.Rx.Priority > 0
-			grouped = grouped || v.Group != ""
-		}
-		each := "LIMIT\t"
-		if promised {
-			each += "GUARANTEE\tWEIGHT\t"
-		}
-		if first {
-			each += "PRIORITY\t"
-		}
-		head := "TX\t" + each + "RX\t" + each
-		if grouped {
-			head += "GROUP\t"
-		}
-		fmt.Fprintln(w, "VM\tVIF\tDEVICE\tSOURCE\tSTATE\t"+head)
-		for _, v := range vifs {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t", v.VM, v.Index, v.Device, v.Source, v.State)
-			for _, d := range []sluice.DirectionStatus{v.Tx, v.Rx} {
-				fmt.Fprintf(w, "%s\t%s\t", short(d.Usage), d.Limit)
-				if promised {
-					fmt.Fprintf(w, "%s\t%d\t", d.Guarantee, d.Weight)
-				}
-				if first {
-					fmt.Fprintf(w, "%d\t", d.Priority)
-				}
-			}
-			if grouped {
-				fmt.Fprintf(w, "%s\t", v.Group)
-			}
-			fmt.Fprintln(w, remarks(v))
-		}
-	})
-}
-
-// remarks are what needs a look, the worst first.
-func remarks(v sluice.VIFStatus) string {
-	var all []string
-	if v.NotEnforced != "" {
-		all = append(all, "not enforced: "+v.NotEnforced)
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, &sluice.Error{Code: sluice.Invalid, Message: what + " cannot be read", Unchanged: "nothing was changed", Err: err}
 	}
-	if v.Problem != "" {
-		all = append(all, v.Problem)
-	}
-	return strings.Join(all, "; ")
+	return f, nil
 }
 
-// short is a measured rate in three digits or so.
-func short(r sluice.Rate) string {
-	bits, unit := float64(r), "bit"
-	for _, u := range []string{"kbit", "mbit", "gbit", "tbit"} {
-		if bits < 1000 {
-			break
-		}
-		bits, unit = bits/1000, u
-	}
-	return fmt.Sprintf("%.3g%s", bits, unit)
+// unborn says whether a finding is that no daemon was started yet: that is no fault of the host.
+func (c *client) unborn(f sluice.Finding) bool {
+	_, err := os.Lstat(c.socket)
+	return f.Name == "daemon" && !f.OK && errors.Is(err, fs.ErrNotExist)
 }
 
 func doctorCommand(c *client) *cobra.Command {
 	var cleanup bool
-	cmd := &cobra.Command{Use: "doctor", Short: "what this host can and cannot do, and what to do about it", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "doctor", Short: "what this host can and cannot do, and what to do about it", Args: cobra.NoArgs, Example: "  sluice doctor",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cleanup {
 				return clean(cmd.Context())
@@ -132,6 +54,9 @@ func doctorCommand(c *client) *cobra.Command {
 					if !f.OK {
 						mark = "missing"
 					}
+					if c.unborn(f) {
+						mark = "not yet"
+					}
 					fmt.Fprintf(w, "%s\t%s\t%s\n", mark, f.Name, f.Detail)
 					if f.Try != "" {
 						fmt.Fprintf(w, "\t\ttry: %s\n", f.Try)
@@ -139,7 +64,7 @@ func doctorCommand(c *client) *cobra.Command {
 				}
 			})
 			for _, f := range found {
-				if !f.OK && err == nil {
+				if !f.OK && !c.unborn(f) && err == nil {
 					err = &sluice.Error{Code: sluice.Unsupported, Message: "this needs a look: " + f.Name, Try: f.Try}
 				}
 			}

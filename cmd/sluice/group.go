@@ -25,14 +25,14 @@ func groupCommand(c *client) *cobra.Command {
 			}
 			return c.print(cmd.OutOrStdout(), groups, func(w io.Writer) { printGroups(w, groups) })
 		}}
-	cmd.AddCommand(groupSetCommand(c), &cobra.Command{Use: "delete NAME", Short: "take a group away that has no members any more", Args: cobra.ExactArgs(1),
+	cmd.AddCommand(groupSetCommand(c), &cobra.Command{Use: "delete NAME", Short: "take a group away that has no members any more", Args: cobra.ExactArgs(1), Example: "  sluice group delete gold", ValidArgsFunction: c.complete(groups),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change, err := c.daemon().Set(cmd.Context(), http.ChangeRequest{VM: sluice.GroupVIF(args[0]).VM, Delete: true})
 			if err != nil {
 				return err
 			}
 			return c.print(cmd.OutOrStdout(), change, func(w io.Writer) {
-				fmt.Fprintf(w, "group %s is no more; sluice undo %d brings it back\n", args[0], change.ID)
+				fmt.Fprintf(w, "group %s is deleted; sluice undo %d restores it\n", args[0], change.ID)
 			})
 		}})
 	return cmd
@@ -44,7 +44,7 @@ func groupSetCommand(c *client) *cobra.Command {
 		Long: "Make a group, or change what its members may use together, live. RATE is the limit, as in sluice set.\n" +
 			"What its members are guaranteed comes out of the group's guarantee; its weight is shared among those of them that send.",
 		Example: "  sluice group set gold 500mbit --guarantee 200mbit\n  sluice group set gold --weight 400 --for 2h\n  sluice group set batch --group gold",
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    cobra.RangeArgs(1, 2), ValidArgsFunction: c.complete(groups),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := sluice.CheckGroup(args[0]); err != nil {
 				return err
@@ -57,7 +57,7 @@ func groupSetCommand(c *client) *cobra.Command {
 			if said := cmd.Flags().Changed; said("group") || !said("weight") && !said("guarantee") && len(args) == 1 && !said("tx") && !said("rx") {
 				r.Group = &w.group // nothing else said: it is made, with the defaults
 			}
-			change, err := c.daemon().Set(cmd.Context(), r)
+			change, err := c.setOne(cmd, r)
 			if err != nil {
 				return err
 			}
@@ -65,6 +65,7 @@ func groupSetCommand(c *client) *cobra.Command {
 		}}
 	w.flags(cmd)
 	cmd.Flags().StringVar(&w.group, "group", "", "the group that it is in; host for none")
+	c.completeFlag(cmd, "group", groupsAndHost)
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 
 func historyCommand(c *client) *cobra.Command {
 	since := 10 * time.Minute
-	cmd := &cobra.Command{Use: "history VM", Short: "what a VM used, over the minutes that the daemon remembers", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "history VM", Short: "what a VM used, over the minutes that the daemon remembers", Args: cobra.ExactArgs(1), Example: "  sluice history web --since 5m", ValidArgsFunction: c.complete(vms),
 		Long: "What a VM's vifs used over the last minutes, as the host counted it: a line for each of at most 30\n" +
 			"equal spans, with the mean and the most of any data set in it. The daemon remembers ten minutes; the\n" +
 			"VM's own collector keeps a day: sluice-guest show, inside the VM.",
@@ -22,7 +23,8 @@ func historyCommand(c *client) *cobra.Command {
 				return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("--since %s is out of range", since),
 					Try: "1s to 10m; sluice-guest show, inside the VM, goes back a day"}
 			}
-			if _, err := c.daemon().VM(cmd.Context(), args[0]); err != nil {
+			vifs, err := c.daemon().VM(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
 			past, err := c.daemon().Recent(cmd.Context(), int(since/time.Second))
@@ -31,7 +33,7 @@ func historyCommand(c *client) *cobra.Command {
 			}
 			var its []sluice.RecentVIF
 			for _, v := range past.VIFs {
-				if v.VM == args[0] {
+				if slices.ContainsFunc(vifs, func(its sluice.VIFStatus) bool { return its.Key() == v.Key }) {
 					its = append(its, v)
 				}
 			}

@@ -17,7 +17,7 @@ import (
 
 func labCommand(c *client) *cobra.Command {
 	l := &lab.Lab{Dir: "/run/sluice-lab"}
-	cmd := &cobra.Command{Use: "lab", Short: "the experiment: three real VMs, loaded by real clients"}
+	cmd := &cobra.Command{Use: "lab", Short: "the experiment: three real VMs, loaded by real clients", Example: "  sluice lab up --load"}
 	cmd.PersistentFlags().StringVar(&l.Cache, "cache", "/var/cache/sluice-lab", "where what the VMs boot from is kept")
 	prepare := func(cmd *cobra.Command) (err error) {
 		l.Out = cmd.OutOrStdout()
@@ -31,7 +31,7 @@ func labCommand(c *client) *cobra.Command {
 	}
 
 	var load bool
-	up := &cobra.Command{Use: "up", Short: "make it, and take it away on Ctrl-C or lab down", Args: cobra.NoArgs,
+	up := &cobra.Command{Use: "up", Short: "make it, and take it away on Ctrl-C or lab down", Args: cobra.NoArgs, Example: "  sluice lab up",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := prepare(cmd); err != nil {
 				return err
@@ -46,10 +46,10 @@ func labCommand(c *client) *cobra.Command {
 		}}
 	up.Flags().BoolVar(&load, "load", false, "load it too")
 
-	down := &cobra.Command{Use: "down", Short: "take it away; what the VMs boot from is kept", Args: cobra.NoArgs,
+	down := &cobra.Command{Use: "down", Short: "take it away; what the VMs boot from is kept", Args: cobra.NoArgs, Example: "  sluice lab down",
 		RunE: func(cmd *cobra.Command, _ []string) error { return l.Down(cmd.Context()) }}
 
-	loads := &cobra.Command{Use: "load", Short: "load the services of the one that is up, until Ctrl-C", Args: cobra.NoArgs,
+	loads := &cobra.Command{Use: "load", Short: "load the services of the one that is up, until Ctrl-C", Args: cobra.NoArgs, Example: "  sluice lab load",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := prepare(cmd); err != nil {
 				return err
@@ -57,7 +57,7 @@ func labCommand(c *client) *cobra.Command {
 			return l.Load(cmd.Context())
 		}}
 
-	status := &cobra.Command{Use: "status", Short: "what its users get", Args: cobra.NoArgs,
+	status := &cobra.Command{Use: "status", Short: "what its users get", Args: cobra.NoArgs, Example: "  sluice lab status",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			url, err := l.URL()
 			if err != nil {
@@ -77,7 +77,7 @@ func labCommand(c *client) *cobra.Command {
 
 	var settle time.Duration
 	var seconds int
-	run := &cobra.Command{Use: "run", Short: "repeat the experiment: three changes, and what they do to each service", Args: cobra.NoArgs,
+	run := &cobra.Command{Use: "run", Short: "repeat the experiment: three changes, and what they do to each service", Args: cobra.NoArgs, Example: "  sluice lab run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := prepare(cmd); err != nil {
 				return err

@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"sluice"
+	"sluice/http"
 )
 
 var version = "unknown" // set by the linker
@@ -28,7 +31,7 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "sluice:", err)
+	fmt.Fprintln(os.Stderr, "sluice:", printable(err.Error()))
 	var told *sluice.Error
 	if !errors.As(err, &told) {
 		os.Exit(sluice.Invalid.ExitStatus()) // cobra's: an unknown flag or command
@@ -44,15 +47,34 @@ func command() *cobra.Command {
 	}
 	var c client
 	root.PersistentFlags().StringVar(&c.socket, "socket", socketPath(), "the daemon's Unix socket; also by SLUICE_SOCKET")
-	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "text or json")
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", strings.Join(outputs, ", "))
+	c.completeFlag(root, "output", func(context.Context, *http.Client, []string) []string { return outputs })
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if c.output != "text" && c.output != "json" {
-			return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("there is no output %q", c.output), Try: "-o text or -o json"}
+		if !slices.Contains(outputs, c.output) {
+			return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("there is no output %q", c.output), Unchanged: "nothing was changed", Try: "-o " + strings.Join(outputs, ", -o ")}
 		}
 		return nil
 	}
 	root.SetFlagErrorFunc(wrongFlag)
-	root.AddCommand(serveCommand(&c), listCommand(&c), showCommand(&c), topCommand(&c), historyCommand(&c), setCommand(&c), changesCommand(&c), undoCommand(&c), confirmCommand(&c), groupCommand(&c), capacityCommand(&c), doctorCommand(&c), labCommand(&c))
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"watch", "Watch:", []*cobra.Command{listCommand(&c), showCommand(&c), topCommand(&c), historyCommand(&c)}},
+		{"change", "Change:", []*cobra.Command{setCommand(&c), changesCommand(&c), undoCommand(&c), confirmCommand(&c), applyCommand(&c), exportCommand(&c), forgetCommand(&c)}},
+		{"groups", "Groups and the link:", []*cobra.Command{groupCommand(&c), capacityCommand(&c)}},
+		{"host", "The host:", []*cobra.Command{serveCommand(&c), doctorCommand(&c), backupCommand(&c), restoreCommand(&c), bundleCommand(&c), labCommand(&c), versionCommand(&c)}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
+	}
+	root.SetHelpCommandGroupID("host")
+	root.SetCompletionCommandGroupID("host")
+	explain(root)
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return c.summary(cmd.Context(), cmd.OutOrStdout()) }
 	return root
 }
 
@@ -61,7 +83,7 @@ func wrongFlag(_ *cobra.Command, err error) error {
 	told := &sluice.Error{Code: sluice.Invalid, Message: err.Error(), Unchanged: "nothing was changed", Try: "--help, which lists them"}
 	var value *pflag.InvalidValueError
 	if errors.As(err, &value) {
-		told.Message = fmt.Sprintf("%.40q is no value of --%s", value.GetValue(), value.GetFlag().Name)
+		told.Message = fmt.Sprintf("invalid value %.40q for --%s", value.GetValue(), value.GetFlag().Name)
 		told.Try = value.GetFlag().Usage
 	}
 	return told

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -22,24 +23,29 @@ import (
 	"sluice/etcd"
 	"sluice/guest"
 	"sluice/http"
+	"sluice/libvirt"
 	"sluice/linux"
 	"sluice/linux/htb"
 	"sluice/monitor"
+	"sluice/qemu"
 	"sluice/web"
 	"sluice/xen"
 	"sluice/xen/xenstore"
 )
 
-const settingsFile = "/etc/sluice/sluice.toml"
+const (
+	settingsFile    = "/etc/sluice/sluice.toml"
+	defaultStateDir = "/var/lib/sluice"
+)
 
 func serveCommand(c *client) *cobra.Command {
 	var config, bridge, listen, stateDir, capacityText string
 	var interval time.Duration
 	var verbose bool
-	cmd := &cobra.Command{Use: "serve", Short: "the host daemon", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "serve", Short: "the host daemon", Args: cobra.NoArgs, Example: "  sluice serve\n  sluice serve --bridge br0 --capacity 10gbit"}
 	f := cmd.Flags()
 	f.StringVar(&config, "config", settingsFile, "the settings file; flags win over it")
-	f.StringVar(&stateDir, "state-dir", "/var/lib/sluice", "where the store, the journal and the token are")
+	f.StringVar(&stateDir, "state-dir", defaultStateDir, "where the store, the journal and the token are")
 	f.StringVar(&listen, "listen", "127.0.0.1:8511", "where the page and the API are; \"\" for nowhere")
 	f.StringVar(&bridge, "bridge", "", "take this bridge's ports as vifs")
 	f.StringVar(&capacityText, "capacity", "", "what the link carries, per direction")
@@ -83,7 +89,19 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 		return &sluice.Error{Code: sluice.Refused, Message: "the daemon changes the kernel's traffic control, which needs root", Unchanged: "nothing was started", Try: "run it as root"}
 	}
 	collectRarely()
-	doors, err := open(s, socket)
+	inherited := activation.Files(true)
+	for {
+		err := run(ctx, s, read, socket, inherited, log)
+		if !errors.Is(err, errRestored) {
+			return err
+		}
+	}
+}
+
+// run is the daemon from one start to its end, which is errRestored when it is
+// to begin anew.
+func run(ctx context.Context, s settings, read func() (settings, error), socket string, inherited []*os.File, log *slog.Logger) error {
+	doors, err := open(s, socket, inherited)
 	if err != nil {
 		return err
 	}
@@ -99,7 +117,10 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	if err != nil {
 		return err
 	}
-	store, err := etcd.Open(ctx, filepath.Join(s.StateDir, "store"), log)
+	if _, err := etcd.Adopt(storeDir(s.StateDir)); err != nil {
+		return err
+	}
+	store, err := etcd.Open(ctx, storeDir(s.StateDir), log)
 	if err != nil {
 		return err
 	}
@@ -123,8 +144,11 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	if err != nil {
 		return err
 	}
-	guests := func() map[string]monitor.Guest { return configured }
-	options := control.Options{Driver: driver, Store: store, Log: log, Capacity: link.capacity, PutCapacity: link.put,
+	names := libvirt.New(s.libvirtSockets(), log)
+	processes := qemu.New()
+	channels := newChannels(processes.Collectors, names.Collectors)
+	guests := func() map[string]monitor.Guest { return channels.with(configured) }
+	options := control.Options{Driver: driver, Store: store, Log: log, Capacity: link.capacity, CapacityWhy: link.reason, PutCapacity: link.put,
 		Reserve: s.Reserve, Fault: fault}
 	if xen.ControlDomain() {
 		xs, err := xenstore.Dial(ctx, "")
@@ -143,7 +167,8 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 		group.Go(func() error { found.Run(ctx); return nil })
 		guests = func() map[string]monitor.Guest { return withXen(configured, found.All()) }
 	} else {
-		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static()}, log)
+		group.Go(func() error { names.Run(ctx); return nil })
+		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static(), Namers: []linux.Namer{names, processes}}, log)
 		if err != nil {
 			return err
 		}
@@ -153,25 +178,34 @@ func serve(ctx context.Context, s settings, read func() (settings, error), socke
 	var watch *monitor.Monitor // asks control what is set, and tells it what is wanted
 	options.Demand = func() map[string]sluice.Capacity { return demand(watch.DataSet()) }
 	ctl := control.New(options)
-	watch, err = monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: link.capacity, Inventory: options.Inventory,
+	watch, err = monitor.New(monitor.Config{Interval: time.Duration(s.Interval), Capacity: link.capacity, Inventory: ctl,
 		Counters: counters, Enforced: driver.Problems, Settings: settled(ctl), Guests: guests, Log: log})
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Control: ctl, Monitor: current{watch, ctl, driver.Problems}, Doctor: prober{driver}, Page: web.Files(), Token: token, Log: log}
+	kept := state{dir: s.StateDir, store: store, log: log, restored: make(chan struct{}, 1)}
+	server := &http.Server{State: kept, Control: ctl, Monitor: current{watch, ctl, driver.Problems}, Doctor: prober{driver, names}, Page: web.Files(), Token: token, Log: log}
 	group.Go(func() error { return ctl.Run(ctx) })
 	group.Go(func() error { return driver.Run(ctx, func(r sluice.Repair) { ctl.Repaired(ctx, r) }) })
 	group.Go(func() error { watch.Run(ctx); return nil })
-	group.Go(func() error { link.followSettings(ctx, read, ctl); return nil })
+	group.Go(func() error { link.followSettings(ctx, s, read, ctl); return nil })
 	group.Go(func() error { return server.Serve(ctx, doors...) })
 	group.Go(func() error { untilKept(ctx, server); return nil })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-kept.restored:
+			return errRestored
+		}
+	})
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	return group.Wait()
 }
 
 // open opens the doors: the Unix socket, and a TCP listener that was
 // inherited, or is made.
-func open(s settings, socket string) (doors []*http.Door, err error) {
+func open(s settings, socket string, inherited []*os.File) (doors []*http.Door, err error) {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return nil, &sluice.Error{Code: sluice.Unavailable, Message: "the socket's directory cannot be made", Unchanged: "nothing was started", Err: err}
 	}
@@ -180,12 +214,13 @@ func open(s settings, socket string) (doors []*http.Door, err error) {
 		return nil, err
 	}
 	doors = append(doors, d)
-	inherited, err := activation.Listeners()
-	if err != nil {
-		return doors, &sluice.Error{Code: sluice.Unavailable, Message: "the sockets that were handed over cannot be used", Err: err}
-	}
-	for _, l := range inherited {
+	for _, f := range inherited {
+		l, err := net.FileListener(f) // a copy, which is closed with the door
+		if err != nil {
+			return doors, &sluice.Error{Code: sluice.Unavailable, Message: "the sockets that were handed over cannot be used", Err: err}
+		}
 		if _, tcp := l.(*net.TCPListener); !tcp {
+			l.Close()
 			continue
 		}
 		d, err := http.Adopt(l, s.TLSCert, s.TLSKey)
@@ -215,7 +250,7 @@ func collectors(s settings) (map[string]monitor.Guest, error) {
 		if err != nil {
 			return nil, err
 		}
-		name := v.UUID
+		name := strings.ToLower(v.UUID)
 		if name == "" {
 			name = v.Name
 		}
@@ -224,14 +259,29 @@ func collectors(s settings) (map[string]monitor.Guest, error) {
 	return guests, nil
 }
 
-// demand is what vifs wanted at the last tick.
+// demand is what vifs wanted at the last tick. TCP offers hardly more than
+// passes: so one that is held back wants all that it can get.
 func demand(d sluice.DataSet) map[string]sluice.Capacity {
+	var sum sluice.Capacity
+	for _, v := range d.VIFs {
+		sum.Tx, sum.Rx = sum.Tx+v.Tx.Usage, sum.Rx+v.Rx.Usage
+	}
+	wants := func(s sluice.DirectionStatus, sum, capacity sluice.Rate) sluice.Rate {
+		waits := s.Demand > s.Usage+s.Usage/1000
+		if waits && (s.Drops > 0 || nearly(s.Usage, s.Limit) || nearly(sum, capacity)) {
+			return sluice.Unlimited
+		}
+		return s.Demand
+	}
 	all := make(map[string]sluice.Capacity, len(d.VIFs))
 	for _, v := range d.VIFs {
-		all[v.Key()] = sluice.Capacity{Tx: v.Tx.Demand, Rx: v.Rx.Demand}
+		all[v.Key()] = sluice.Capacity{Tx: wants(v.Tx, sum.Tx, d.Capacity.Tx), Rx: wants(v.Rx, sum.Rx, d.Capacity.Rx)}
 	}
 	return all
 }
+
+// nearly says whether a rate is at its bound, within what a tick measures.
+func nearly(rate, bound sluice.Rate) bool { return rate >= bound/100*95 }
 
 // withXen adds the guests that tell dom0 by xenstore to those that the
 // settings file says how to reach, which are asked as it says.
@@ -257,44 +307,20 @@ func settled(ctl *control.Control) func() map[string]sluice.Setting {
 	}
 }
 
-// current is the monitor with what was set, and whether it is enforced, since
-// its last tick: who sets and then lists sees what was set.
-type current struct {
-	*monitor.Monitor
-	control  *control.Control
-	enforced func() map[string]string // see [monitor.Config]
-}
-
-// DataSet implements [http.Monitor].
-func (c current) DataSet() sluice.DataSet {
-	d := c.Monitor.DataSet()
-	d.VIFs = slices.Clone(d.VIFs)
-	nodes, obstacles := c.control.Settings(), c.enforced()
-	for i := range d.VIFs {
-		v := &d.VIFs[i]
-		v.NotEnforced = obstacles[v.Key()]
-		n, ok := nodes[v.Key()]
-		if !ok || n.Revision <= v.Revision {
-			continue
-		}
-		v.State, v.Revision, v.Group = n.State, n.Revision, n.Value.Group
-		for _, side := range []struct {
-			to   *sluice.DirectionStatus
-			from sluice.Allocation
-		}{{&v.Tx, n.Value.Tx}, {&v.Rx, n.Value.Rx}} {
-			side.to.Limit, side.to.Guarantee = side.from.Limit, side.from.Guarantee
-			side.to.Weight, side.to.Priority = side.from.Weight, side.from.Priority
-		}
-	}
-	return d
-}
-
 // prober says what the host can do, and what is not as it was set.
-type prober struct{ driver *htb.Driver }
+type prober struct {
+	driver *htb.Driver
+	names  *libvirt.Namer
+}
 
 // Check implements [http.Doctor].
 func (p prober) Check(ctx context.Context) []sluice.Finding {
 	found := linux.Probe(ctx)
+	if err, present := p.names.Problem(); err != nil {
+		found = append(found, sluice.Finding{Name: "libvirt", Detail: fmt.Sprintf("does not answer, so VMs keep the names that are known: %v", err), Try: "systemctl status libvirtd virtqemud"})
+	} else if present {
+		found = append(found, sluice.Finding{Name: "libvirt", OK: true, Detail: fmt.Sprintf("names %d interfaces of running VMs", len(p.names.VIFs()))})
+	}
 	problems := p.driver.Problems()
 	for _, key := range slices.Sorted(maps.Keys(problems)) {
 		found = append(found, sluice.Finding{Name: "enforced", Detail: key + ": " + problems[key]})

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -52,18 +54,18 @@ func setCommand(c *client) *cobra.Command {
 	var w wish
 	from := ""
 	cmd := &cobra.Command{
-		Use:   "set VM VIF [RATE]",
+		Use:   "set VM [VIF] [RATE]",
 		Short: "change what a vif may use, live",
-		Long: "Change what a vif may use, live. RATE is the limit of both directions, or of those named by --tx and --rx alone;\n" +
+		Long: "Change what a vif may use, live. VIF may be left out where the VM has one. RATE is the limit of both directions, or of those named by --tx and --rx alone;\n" +
 			"each may have a rate of its own, and RATE is the other's then. Directions are the VM's: tx is what it sends. Rates: 10mbit, 1.5gbit, 10Mb/s, unlimited.",
-		Example: "  sluice set web 0 100mbit\n  sluice set web 0 100mbit --tx\n  sluice set web 0 --tx 10mbit --rx 1gbit\n  sluice set web 0 unlimited\n" +
+		Example: "  sluice set web 100mbit\n  sluice set web 0 100mbit\n  sluice set web 0 100mbit --tx\n  sluice set web 0 --tx 10mbit --rx 1gbit\n  sluice set web 0 unlimited\n" +
 			"  sluice set web 0 --guarantee 200mbit --dry-run\n  sluice set web 0 10mbit --for 10m\n  sluice set web 0 10mbit --confirm 60s\n" +
 			"  sluice set --from plan.txt --dry-run",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if from != "" {
 				return cobra.NoArgs(cmd, args)
 			}
-			return cobra.RangeArgs(2, 3)(cmd, args)
+			return setArgs(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if from != "" {
@@ -73,7 +75,10 @@ func setCommand(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			change, err := c.daemon().Set(cmd.Context(), r)
+			if err := c.onlyVIF(cmd.Context(), &r); err != nil {
+				return err
+			}
+			change, err := c.setOne(cmd, r)
 			if err != nil {
 				return err
 			}
@@ -84,7 +89,16 @@ func setCommand(c *client) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&from, "from", "", "a file of changes, or - for what is piped in: in every line what would follow set; all are made, or none")
 	w.vifFlags(cmd)
+	cmd.ValidArgsFunction = c.complete(vms, indexes)
+	c.completeFlag(cmd, "group", groupsAndHost)
 	return cmd
+}
+
+// setOne makes a change, which reverts by itself if it may cut off whoever
+// makes it.
+func (c *client) setOne(cmd *cobra.Command, r http.ChangeRequest) (sluice.Change, error) {
+	c.protect(cmd, &r)
+	return c.daemon().Set(cmd.Context(), r)
 }
 
 // vifFlags are those that only a vif has.
@@ -97,10 +111,16 @@ func (w *wish) vifFlags(cmd *cobra.Command) {
 // flags are those that a vif and a group have both.
 func (w *wish) flags(cmd *cobra.Command) {
 	w.valueFlags(cmd)
+	w.leaseFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&w.dry, "dry-run", false, "change nothing, but say what every vif would get, before and after")
-	f.DurationVar(&w.length, "for", 0, "comes back by itself after so long: 10m, 2h")
-	f.DurationVar(&w.confirm, "confirm", 0, "comes back after so long unless you say sluice confirm ID")
+}
+
+// leaseFlags say how long a change holds.
+func (w *wish) leaseFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.DurationVar(&w.length, "for", 0, "reverts by itself after so long: 10m, 2h")
+	f.DurationVar(&w.confirm, "confirm", 0, "reverts after so long unless you say sluice confirm ID")
 }
 
 // valueFlags are those of them that say what to set.
@@ -113,13 +133,58 @@ func (w *wish) valueFlags(cmd *cobra.Command) {
 	f.Uint64Var(&w.revision, "revision", 0, "refuse if the settings are not at this revision")
 }
 
+// unsaid is the index of a vif that was left out.
+const unsaid = -1
+
+// setArgs takes VM [VIF] [RATE], of which something must be said after VM, if
+// only by a flag.
+func setArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 && cmd.Flags().NFlag() == 0 {
+		return errors.New("it changes nothing")
+	}
+	return cobra.RangeArgs(1, 3)(cmd, args)
+}
+
+// onlyVIF says which vif is meant where its index was left out.
+func (c *client) onlyVIF(ctx context.Context, r *http.ChangeRequest) error {
+	if r.VIF != unsaid {
+		return nil
+	}
+	if _, group := sluice.GroupOf(r.VM); group && !strings.HasPrefix(r.VM, "@@") {
+		r.VIF = 0 // it has none
+		return nil
+	}
+	vifs, err := c.daemon().VM(ctx, r.VM)
+	if err != nil {
+		return err
+	}
+	here := slices.DeleteFunc(slices.Clone(vifs), func(v sluice.VIFStatus) bool { return v.Absent })
+	if len(here) > 0 {
+		vifs = here
+	}
+	if len(vifs) != 1 {
+		var all []string
+		for _, v := range vifs {
+			all = append(all, fmt.Sprintf("%d (%s)", v.Index, cmp.Or(v.Device, "absent")))
+		}
+		return &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%s has several vifs: %s", r.VM, strings.Join(all, ", ")), Unchanged: "nothing was changed",
+			Try: fmt.Sprintf("say which: sluice set %s %d", r.VM, vifs[0].Index)}
+	}
+	r.VIF = vifs[0].Index
+	return nil
+}
+
 // request makes the daemon's words of the command line's.
 func (w wish) request(cmd *cobra.Command, args []string) (http.ChangeRequest, error) {
-	vif, err := strconv.Atoi(args[1])
-	if err != nil || vif < 0 {
-		return http.ChangeRequest{}, &sluice.Error{Code: sluice.Invalid, Message: fmt.Sprintf("%q is not a vif's index", args[1]), Unchanged: "nothing was changed", Try: "0 for the VM's first interface"}
+	vif, rest := unsaid, args[1:]
+	if len(rest) > 0 && (len(rest) == 2 || strings.Trim(rest[0], "0123456789") == "") {
+		var err error
+		if vif, err = vifIndex(rest[0]); err != nil {
+			return http.ChangeRequest{}, err
+		}
+		rest = rest[1:]
 	}
-	r, err := w.values(cmd, args[2:])
+	r, err := w.values(cmd, rest)
 	r.VM, r.VIF = args[0], vif
 	if cmd.Flags().Changed("group") {
 		r.Group = &w.group

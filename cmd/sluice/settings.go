@@ -3,16 +3,19 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
 
 	"sluice"
+	"sluice/libvirt"
 	"sluice/linux/htb"
 )
 
-// defaultReserve is what of the link is never promised, in percent: for what
+// defaultReserve is what of the link is never guaranteed, in percent: for what
 // is not a VM's. It is vSphere Network I/O Control's.
 const defaultReserve = 25
 
@@ -28,7 +31,19 @@ type settings struct {
 	Interval duration `toml:"interval"`
 	TLSCert  string   `toml:"tls_cert"`
 	TLSKey   string   `toml:"tls_key"`
+	Libvirt  string   `toml:"libvirt"` // its socket; "" for where it usually is, "none" to leave it alone
 	VMs      []vm     `toml:"vm"`
+}
+
+// libvirtSockets are where to look for libvirt.
+func (s settings) libvirtSockets() []string {
+	switch s.Libvirt {
+	case "":
+		return libvirt.Sockets
+	case "none":
+		return nil
+	}
+	return []string{s.Libvirt}
 }
 
 type vm struct {
@@ -93,7 +108,7 @@ const mostOverhead = 256
 // there is an error only where it was asked for.
 func readSettings(path string, asked bool) (settings, error) {
 	s := settings{Capacity: capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}, Reserve: defaultReserve, Overhead: htb.Ethernet, Listen: "127.0.0.1:8511",
-		StateDir: "/var/lib/sluice", Interval: duration(time.Second)}
+		StateDir: defaultStateDir, Interval: duration(time.Second)}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) && !asked {
 		return s, nil
@@ -123,9 +138,15 @@ func readSettings(path string, asked bool) (settings, error) {
 		if v.Name == "" {
 			return s, wrong(errors.New("a [[vm]] has no name"))
 		}
+		if v.Name != sluice.Printable(v.Name) || len(v.Name) > mostName {
+			return s, wrong(fmt.Errorf("the name %.80q of a [[vm]] does not print, or has more than %d bytes", v.Name, mostName))
+		}
 		for _, nic := range v.VIFs {
 			if nic.Device == "" || nic.Index < 0 {
 				return s, wrong(fmt.Errorf("a vif of vm %q needs a device and an index of 0 or more", v.Name))
+			}
+			if hw, err := net.ParseMAC(nic.MAC); nic.MAC != "" && (err != nil || len(hw) != 6) {
+				return s, wrong(fmt.Errorf("%.40q of vif %d of vm %q is no MAC such as 52:54:00:12:34:56", nic.MAC, nic.Index, v.Name))
 			}
 			if other, taken := devices[nic.Device]; taken {
 				return s, wrong(fmt.Errorf("device %q is of both %q and %q", nic.Device, other, v.Name))
@@ -136,12 +157,15 @@ func readSettings(path string, asked bool) (settings, error) {
 	return s, nil
 }
 
+// mostName is far more than any hypervisor lets a VM be called, in bytes.
+const mostName = 8192
+
 // static are the vifs that the file names.
 func (s settings) static() []sluice.VIF {
 	var all []sluice.VIF
 	for _, v := range s.VMs {
 		for _, nic := range v.VIFs {
-			all = append(all, sluice.VIF{VM: v.Name, UUID: v.UUID, Index: nic.Index, MAC: nic.MAC, Device: nic.Device})
+			all = append(all, sluice.VIF{VM: v.Name, UUID: strings.ToLower(v.UUID), Index: nic.Index, MAC: strings.ToLower(nic.MAC), Device: nic.Device})
 		}
 	}
 	return all

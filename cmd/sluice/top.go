@@ -19,7 +19,7 @@ import (
 )
 
 func topCommand(c *client) *cobra.Command {
-	return &cobra.Command{Use: "top", Short: "what every vif uses, live, the busiest first; as JSON one data set a line", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "top", Short: "what every vif uses, live, the busiest first; as JSON one data set a line", Args: cobra.NoArgs, Example: "  sluice top\n  sluice top -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if c.output == "json" {

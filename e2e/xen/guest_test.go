@@ -1,6 +1,7 @@
 package xen_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -135,6 +136,19 @@ func (g *vm) backend(t testing.TB, index int) string {
 	return fmt.Sprintf("/local/domain/0/backend/vif/%d/%d", g.domid(t), index)
 }
 
+// iperf runs iperf3 and returns its report. The server closes its port for a
+// moment between two clients: who is refused then tries again.
+func iperf(ctx context.Context, args ...string) ([]byte, error) {
+	until := time.Now().Add(10 * time.Second)
+	for {
+		out, err := exec.CommandContext(ctx, "iperf3", args...).Output()
+		if err == nil || !bytes.Contains(out, []byte("Connection refused")) || time.Now().After(until) {
+			return out, err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // flow measures the payload rate of one transfer, after a second's start, in
 // bit/s. Tx is what the guest sends.
 func (g *vm) flow(d sluice.Direction, seconds int, more ...string) (float64, error) {
@@ -144,7 +158,7 @@ func (g *vm) flow(d sluice.Direction, seconds int, more ...string) (float64, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(seconds+20)*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "iperf3", args...).Output()
+	out, err := iperf(ctx, args...)
 	var r struct {
 		Error string
 		End   struct {

@@ -18,7 +18,7 @@ func TestInventory(t *testing.T) {
 	ours := func() []sluice.VIFStatus { return d.vifs(t, g.uuid) }
 	eventually(t, "two vifs", func() bool { return len(ours()) == 2 })
 	v := ours()[0].VIF
-	if want := (sluice.VIF{VM: "vm4", UUID: g.uuid, Index: 0, MAC: "00:16:3e:07:04:00", Device: fmt.Sprintf("vif%d.0", g.domid(t))}); v != want {
+	if want := (sluice.VIF{ID: g.uuid + "/00:16:3e:07:04:00", VM: "vm4", UUID: g.uuid, Index: 0, MAC: "00:16:3e:07:04:00", Device: fmt.Sprintf("vif%d.0", g.domid(t))}); v != want {
 		t.Errorf("the inventory says %+v, want %+v", v, want)
 	}
 	if ours()[1].Index != 1 || ours()[1].MAC != "00:16:3e:07:04:01" {
@@ -97,14 +97,14 @@ func TestInventory(t *testing.T) {
 	t.Run("unplug and plug", func(t *testing.T) {
 		must(t, "xl network-detach vm4 00:16:3e:07:04:01")
 		eventually(t, "one vif", func() bool { return len(ours()) == 1 })
-		if _, err := d.ask("vm4", 1, limit(sluice.Mbit), nil); sluice.CodeOf(err) != sluice.NotFound {
-			t.Errorf("setting an unplugged vif: %v", err)
+		if c, err := d.ask("vm4", 1, limit(13*sluice.Mbit), nil); err != nil || c.Result != sluice.Done {
+			t.Errorf("setting an unplugged vif, which holds when it is plugged in: %v %+v", err, c)
 		}
 		must(t, "xl network-attach vm4 mac=00:16:3e:07:04:01 bridge=xenbr0")
 		eventually(t, "two vifs", func() bool { return len(ours()) == 2 })
 		eventually(t, "its settings", func() bool {
 			got, _ := shell("xenstore-read " + g.backend(t, ours()[1].Index) + "/sluice/tx/limit")
-			return got == "12mbit"
+			return got == "13mbit"
 		})
 	})
 	t.Run("reboot", func(t *testing.T) {
@@ -132,17 +132,17 @@ func TestInventory(t *testing.T) {
 		v := ours()[0]
 		ended := make(chan error, 1)
 		go func() {
-			var err error
-			for i := sluice.Rate(0); err == nil; i++ {
-				_, err = d.ask("vm4", 0, limit((10+i%10)*sluice.Mbit), nil)
+			c, err := sluice.Change{Verified: true}, error(nil)
+			for i := sluice.Rate(0); err == nil && c.Verified; i++ {
+				c, err = d.ask("vm4", 0, limit((10+i%10)*sluice.Mbit), nil)
 			}
-			ended <- err
+			ended <- err // none: it was kept for when the VM comes
 		}()
 		time.Sleep(time.Second)
 		must(t, "xl destroy vm4")
 		select {
 		case err := <-ended:
-			if code := sluice.CodeOf(err); code != sluice.NotFound && code != sluice.NotApplied && code != sluice.Refused {
+			if code := sluice.CodeOf(err); err != nil && code != sluice.NotFound && code != sluice.NotApplied && code != sluice.Refused {
 				t.Errorf("changing a VM that dies: %v", err)
 			}
 		case <-time.After(20 * time.Second):

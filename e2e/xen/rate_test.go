@@ -1,6 +1,7 @@
 package xen_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -121,15 +122,15 @@ type report struct {
 
 // stream starts a transfer and returns what waits for its report.
 func (g *vm) stream(seconds int, more ...string) (wait func() (report, error)) {
-	cmd := exec.Command("iperf3", append([]string{"-c", g.ips[0], "-t", strconv.Itoa(seconds), "-J"}, more...)...)
+	args := append([]string{"-c", g.ips[0], "-t", strconv.Itoa(seconds), "-J"}, more...)
 	var out []byte
 	var err error
 	done := make(chan struct{})
-	go func() { out, err = cmd.Output(); close(done) }()
+	go func() { out, err = iperf(context.Background(), args...); close(done) }()
 	return func() (r report, _ error) {
 		<-done
 		if bad := json.Unmarshal(out, &r); bad != nil || err != nil || r.Error != "" {
-			return r, fmt.Errorf("%v: %v %v %s", cmd.Args, err, bad, r.Error)
+			return r, fmt.Errorf("iperf3 %v: %v %v %s", args, err, bad, r.Error)
 		}
 		return r, nil
 	}

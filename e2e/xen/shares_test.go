@@ -12,7 +12,7 @@ import (
 
 // TestShares holds what three loaded guests get against the oracle, in both
 // directions: one by itself, two in a group by weights of 1 to 2, one of these
-// with a guarantee of its own. Then the first is promised more, live.
+// with a guarantee of its own. Then the first is guaranteed more, live.
 func TestShares(t *testing.T) {
 	const (
 		link  = 16 * sluice.Mbit // what an emulated host carries at its slowest
@@ -81,10 +81,10 @@ func TestShares(t *testing.T) {
 			args[1] = []string{"2", "4", "2"}[i]
 			loads = append(loads, g.load(longest, args...))
 		}
-		for _, promised := range []sluice.Rate{0, 9 * sluice.Mbit} {
-			if promised != 0 {
-				d.command(t, "vm1", "0", "unlimited", "--guarantee", promised.String())
-				claims[0].Guarantee = promised
+		for _, guaranteed := range []sluice.Rate{0, 9 * sluice.Mbit} {
+			if guaranteed != 0 {
+				d.command(t, "vm1", "0", "unlimited", "--guarantee", guaranteed.String())
+				claims[0].Guarantee = guaranteed
 			}
 			want, err := allocate.Share(link, claims, over)
 			if err != nil {
@@ -100,7 +100,7 @@ func TestShares(t *testing.T) {
 					sum += rate
 					off = off || math.Abs(rate-float64(want[i])) > slack*float64(want[i])+float64(more)
 				}
-				t.Logf("%s, vm1 promised %s: %.1f, %.1f and %.1f Mbit/s, the oracle says %.1f, %.1f and %.1f", way, promised,
+				t.Logf("%s, vm1 guaranteed %s: %.1f, %.1f and %.1f Mbit/s, the oracle says %.1f, %.1f and %.1f", way, guaranteed,
 					rates[0]/1e6, rates[1]/1e6, rates[2]/1e6, float64(want[0])/1e6, float64(want[1])/1e6, float64(want[2])/1e6)
 				if !off {
 					wrong = false

@@ -24,6 +24,9 @@ type Activity struct {
 	Bytes  map[string]uint64    // that each vif's class had sent by then, by key
 	Seen   map[string]time.Time // when each was last busy; nil before the second reading
 	Beyond map[string]time.Time // when one with priority last took more than its guarantee
+	// Changed is when a plan made of it was last another: somebody has become
+	// busy or idle, or has gained or lost its priority.
+	Changed time.Time
 }
 
 // observe learns from the counters, read a second or so after the last, what
@@ -62,7 +65,25 @@ func (s State) observe(d sluice.Direction, shaped map[string]VIF, was Activity, 
 	if was.Bytes == nil {
 		is.Seen = nil
 	}
+	if is.Changed = was.Changed; !is.plansAs(was) {
+		is.Changed = now
+	}
 	return is
+}
+
+// plansAs says whether a plan made of either is the same.
+func (a Activity) plansAs(b Activity) bool {
+	if len(a.Bytes) != len(b.Bytes) || len(a.Beyond) != len(b.Beyond) {
+		return false
+	}
+	for key := range a.Bytes {
+		_, demoted := a.Beyond[key]
+		_, before := b.Beyond[key]
+		if a.busy(key) != b.busy(key) || demoted != before {
+			return false
+		}
+	}
+	return true
 }
 
 // busy says whether a vif is one of those whose rounds the others wait for:

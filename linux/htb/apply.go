@@ -201,7 +201,7 @@ func (d *Driver) redirect(dir sluice.Direction, index int) error {
 		}
 		made = true
 	}
-	err := d.conn.PutFilter(index, tc.BPFFilter{Parent: hookOf(dir), Pref: filterPref, Name: hookName(dir, made),
+	err := d.conn.PutFilter(index, tc.BPFFilter{Parent: d.sides.hook(index, dir), Pref: filterPref, Name: hookName(dir, made),
 		Program: d.programs.pass[dir].FD(), RedirectTo: d.have[dir].IFB})
 	if err != nil {
 		return err
@@ -221,7 +221,7 @@ func (d *Driver) redirect(dir sluice.Direction, index int) error {
 // nobody uses it any more.
 func (d *Driver) unredirect(dir sluice.Direction, index int) error {
 	h := d.have[dir].Hooks[index]
-	if err := d.conn.DeleteFilter(index, hookOf(dir), filterPref); err != nil && !errors.Is(err, unix.EINVAL) { // no clsact any more
+	if err := d.conn.DeleteFilter(index, d.sides.hook(index, dir), filterPref); err != nil && !errors.Is(err, unix.EINVAL) { // no clsact any more
 		return err
 	}
 	if err := d.readHooks(index); err != nil {

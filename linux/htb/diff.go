@@ -178,9 +178,10 @@ func canChangeInPlace(c tc.Class, n Node) bool {
 }
 
 // deficit says whether the class has sent so much beyond a small rate of its own
-// that a greater would not be in force for a while: HTB keeps the deficit, up to a
-// minute of it, over a change. One frame of 64 KB is that minute where there
-// was no guarantee.
+// that a greater would not be in force for a while. Tokens are time at the class's
+// own rate, in ticks of 64 ns: what it borrows is charged to them too, down to a
+// minute (sch_htb.c, htb_accnt_tokens and HTB's mbuffer), and a change keeps
+// them. One frame of 64 KB is that minute where there was no guarantee.
 func deficit(c tc.Class, want tc.HTB) bool {
 	const while = 100e6 / 64 // ticks
 	return want.Rate > c.Rate && c.Stats.Tokens < -while

@@ -104,28 +104,51 @@ func sameQueue(a, b tc.Qdisc) bool {
 
 // strayed says whether the maps are to be looked at.
 func (d *Driver) strayed(ctx context.Context) bool {
+	d.mu.Lock()
+	programs := d.running
+	d.mu.Unlock()
+	if programs == nil {
+		return false
+	}
+	var lines [2]map[int]line
+	var errs [2]error
+	for i, dir := range sluice.Directions {
+		lines[i], errs[i] = programs.lines(dir)
+	}
 	if d.acquire(ctx) != nil {
 		return false
 	}
 	defer d.unlock()
-	return d.linesChanged()
+	if !d.known || d.programs == nil {
+		return false
+	}
+	for i, dir := range sluice.Directions {
+		if errs[i] != nil || d.linesDiffer(dir, lines[i]) {
+			return d.linesChanged() // unless we changed them since
+		}
+	}
+	return false
 }
 
 // linesChanged says whether the maps are not as we left them. Nothing
 // announces that.
 func (d *Driver) linesChanged() bool {
-	if !d.known || d.programs == nil {
-		return false
-	}
 	for _, dir := range sluice.Directions {
 		lines, err := d.programs.lines(dir)
-		if err != nil || len(lines) != len(d.have[dir].Map) {
+		if err != nil || d.linesDiffer(dir, lines) {
 			return true
 		}
-		for index, e := range d.have[dir].Map {
-			if l, ok := lines[index]; !ok || e != entryOf(l) {
-				return true
-			}
+	}
+	return false
+}
+
+func (d *Driver) linesDiffer(dir sluice.Direction, lines map[int]line) bool {
+	if len(lines) != len(d.have[dir].Map) {
+		return true
+	}
+	for index, e := range d.have[dir].Map {
+		if l, ok := lines[index]; !ok || e != entryOf(l) {
+			return true
 		}
 	}
 	return false

@@ -24,7 +24,8 @@
 //
 // In a class waits an fq_codel, or where the kernel has none a FIFO of bytes.
 // Directions are the VM's. On the host's device tx is ingress and the receive
-// counter, rx is egress and the transmit counter.
+// counter, rx is egress and the transmit counter; on a macvtap, which is the VM's
+// own end, they are the other way round.
 //
 // # What is ours
 //

@@ -30,7 +30,9 @@ type Driver struct {
 	want       sluice.Effective
 	state      State
 	unknown    map[string]error // vifs of want that state lacks
+	failing    map[string]error // what the last reconcile found not enforced
 	links      map[string]int   // indices by name, as last looked up
+	sides      sides
 	have       map[sluice.Direction]*Kernel
 	known      bool                       // have is what the kernel has
 	queueKnown map[sluice.Direction]bool  // have says which kind of queue the kernel has
@@ -155,7 +157,7 @@ func (d *Driver) Set(ctx context.Context, want sluice.Effective) (failed map[str
 	if err := d.resolve(look); err != nil {
 		return nil, notApplied("the devices cannot be looked up", err)
 	}
-	_, failed, err = d.reconcile(ctx, look, everything)
+	_, failed, err = d.compare(ctx, look, everything)
 	if err != nil {
 		err = d.explain(sluice.VIF{}, err)
 		if ctx.Err() == nil {
@@ -194,6 +196,7 @@ func (d *Driver) resolve(l look) error {
 		if err != nil {
 			return err
 		}
+		d.sides.learn(links...)
 		d.links = make(map[string]int, len(links))
 		for _, link := range links {
 			d.links[link.Name] = link.Index
@@ -209,6 +212,7 @@ func (d *Driver) resolve(l look) error {
 				return err
 			}
 			if delete(d.links, b.VIF.Device); there {
+				d.sides.learn(link)
 				d.links[link.Name] = link.Index
 			}
 		}

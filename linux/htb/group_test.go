@@ -125,7 +125,7 @@ func TestQuanta(t *testing.T) {
 			t.Errorf("%s has a quantum of %d, want %d frames", key, got[key], want)
 		}
 	}
-	// An idle one has its part of all: of 200 the 300 of 400, and of those that inner has the half.
+	// An idle member keeps its share of the whole: of 200 the 300 of 400, and of those that inner has the half.
 	for _, idle := range []struct {
 		who  string
 		want map[string]float64
@@ -215,10 +215,20 @@ func TestReplan(t *testing.T) {
 	next.VIFs = maps.Clone(s.VIFs)
 	next.VIFs["vm3"] = VIF{4, grouped("gold", 99*sluice.Mbit)}
 	next.VIFs["vm4"] = VIF{5, grouped("", 98*sluice.Mbit)}
-	of := basis{state: s, vifs: len(s.VIFs), observed: a.At, was: map[string]VIF{"vm3": s.VIFs["vm3"], "vm4": s.VIFs["vm4"]}}
-	got, ok := old.replan(next, of, a)
-	if want := Plan(next, sluice.Tx, a); !ok || !slices.Equal(got.Nodes, want.Nodes) || slices.Equal(got.Nodes, old.Nodes) {
-		t.Errorf("%v:\n%+v\nwant\n%+v", ok, got.Nodes, want.Nodes)
+	of := basis{state: s, vifs: len(s.VIFs), activity: a.Changed, was: map[string]VIF{"vm3": s.VIFs["vm3"], "vm4": s.VIFs["vm4"]}}
+	got := old
+	got.Nodes = slices.Clone(old.Nodes)
+	if !got.follows(next, of, a) {
+		t.Fatal("other limits are taken for more")
+	}
+	got.follow(next, of, a)
+	want := Plan(next, sluice.Tx, a)
+	if !slices.Equal(got.Nodes, want.Nodes) || slices.Equal(got.Nodes, old.Nodes) {
+		t.Errorf("\n%+v\nwant\n%+v", got.Nodes, want.Nodes)
+	}
+	part := got.part(map[string]bool{"vm4": true, "vm3": true, "gone": true})
+	if len(part.Nodes) != 3 || !part.Nodes[0].Group() || part.Nodes[1] != want.Nodes[want.find("vm3")] || part.Nodes[2] != want.Nodes[want.find("vm4")] {
+		t.Errorf("the part of two vifs is %+v", part.Nodes)
 	}
 	for what, change := range map[string]func(*sluice.Allocations){
 		"another group":  func(w *sluice.Allocations) { w.Group = "" },
@@ -234,7 +244,7 @@ func TestReplan(t *testing.T) {
 			change(&v.Want)
 		}
 		next.VIFs["vm3"] = v
-		if _, ok := old.replan(next, of, a); ok {
+		if old.follows(next, of, a) {
 			t.Errorf("%s is taken for another limit", what)
 		}
 	}

@@ -20,7 +20,9 @@ func Lookup(device string, d sluice.Direction) (c tc.Class, ok bool, err error) 
 		return c, false, err
 	}
 	to := 0
-	err = conn.Filters(link.Index, hookOf(d), func(f tc.Filter) {
+	var at sides
+	at.learn(link)
+	err = conn.Filters(link.Index, at.hook(link.Index, d), func(f tc.Filter) {
 		if ours, _, _ := recognise(f, d); ours && len(f.Actions) == 1 {
 			to = f.Actions[0].Mirred
 		}

@@ -18,7 +18,9 @@ const (
 	floor = 1000
 	// boundless stands for no limit, in byte/s: 1 Tbit/s.
 	boundless = 125_000_000_000
-	// HTB serves the least first.
+	// Among classes that may send, those of the least prio go first, and so they
+	// do where they borrow: one that is never idle has all that is spare
+	// (sch_htb.c, htb_dequeue).
 	urgent, bulk = 0, 1
 )
 

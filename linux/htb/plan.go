@@ -89,39 +89,58 @@ func (s State) node(d sluice.Direction, key string, v VIF, chain []string, share
 type basis struct {
 	state    State     // whose vifs go on being changed in place
 	vifs     int       // how many there were
-	observed time.Time // [Activity.At]
+	activity time.Time // [Activity.Changed]
 	// was are the vifs that have changed since, as they were.
 	was map[string]VIF
 }
 
-// replan is what Plan would make of s, where all that differs from the basis
-// that t was made of are limits of vifs: then nobody else's node is another.
-// ok is false where more differs.
-func (t Tree) replan(s State, of basis, a Activity) (again Tree, ok bool) {
-	if s.Capacity != of.state.Capacity || s.Overhead != of.state.Overhead || len(s.VIFs) != of.vifs || !of.observed.Equal(a.At) ||
+// follows says whether all that differs between s and the basis that t was
+// made of are limits of vifs: then nobody else's node is another.
+func (t Tree) follows(s State, of basis, a Activity) bool {
+	if s.Capacity != of.state.Capacity || s.Overhead != of.state.Overhead || len(s.VIFs) != of.vifs || !of.activity.Equal(a.Changed) ||
 		!maps.Equal(s.Groups, of.state.Groups) {
-		return t, false
+		return false
 	}
-	t.Nodes = slices.Clone(t.Nodes)
-	groups := max(slices.IndexFunc(t.Nodes, func(n Node) bool { return !n.Group() }), 0)
 	for key, was := range of.was {
 		v, is := s.VIFs[key]
 		now, before := v.Want.Get(t.Direction), was.Want.Get(t.Direction)
 		if now.Limit == sluice.Unlimited || before.Limit == sluice.Unlimited {
-			return t, false // it may come into the tree, or leave it
+			return false // it may come into the tree, or leave it
 		}
 		now.Limit = before.Limit
-		if !is || now != before || v.Ifindex != was.Ifindex || v.Want.Group != was.Want.Group {
-			return t, false
+		_, known := s.ancestors(v.Want.Group)
+		if !is || !known || now != before || v.Ifindex != was.Ifindex || v.Want.Group != was.Want.Group || t.find(key) < 0 {
+			return false
 		}
-		at, found := slices.BinarySearchFunc(t.Nodes[groups:], key, func(n Node, key string) int { return cmp.Compare(n.Name, key) })
-		chain, known := s.ancestors(v.Want.Group)
-		if !found || !known {
-			return t, false
-		}
-		t.Nodes[groups+at] = s.node(t.Direction, key, v, chain, t.share, a)
 	}
-	return t, true
+	return true
+}
+
+// follow makes the nodes of vifs that have changed anew, in place, where t follows.
+func (t Tree) follow(s State, of basis, a Activity) {
+	for key := range of.was {
+		v := s.VIFs[key]
+		chain, _ := s.ancestors(v.Want.Group)
+		t.Nodes[t.find(key)] = s.node(t.Direction, key, v, chain, t.share, a)
+	}
+}
+
+// groups is how many of the nodes are groups'.
+func (t Tree) groups() int {
+	if i := slices.IndexFunc(t.Nodes, func(n Node) bool { return !n.Group() }); i >= 0 {
+		return i
+	}
+	return len(t.Nodes)
+}
+
+// find is the place of a vif's node; -1 if it has none.
+func (t Tree) find(key string) int {
+	groups := t.groups()
+	at, found := slices.BinarySearchFunc(t.Nodes[groups:], key, func(n Node, key string) int { return cmp.Compare(n.Name, key) })
+	if !found {
+		return -1
+	}
+	return groups + at
 }
 
 // groupKey is the key of a group; "" for the host itself.
@@ -150,12 +169,12 @@ func (t Tree) differing(old Tree) (names map[string]bool, ok bool) {
 	return names, true
 }
 
-// part is the plan of some nodes alone, and of all groups.
+// part is the plan of some vifs alone, and of all groups.
 func (t Tree) part(names map[string]bool) Tree {
-	out := Tree{Direction: t.Direction, Link: t.Link, Part: true}
-	for _, n := range t.Nodes {
-		if n.Group() || names[n.Name] {
-			out.Nodes = append(out.Nodes, n)
+	out := Tree{Direction: t.Direction, Link: t.Link, Part: true, Nodes: slices.Clone(t.Nodes[:t.groups()])}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if at := t.find(name); at >= 0 {
+			out.Nodes = append(out.Nodes, t.Nodes[at])
 		}
 	}
 	return out

@@ -5,18 +5,41 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	"sluice"
+	"sluice/linux/tc"
 )
 
-// obstacles are what keeps vifs' frames from their classes, by key.
-func (d *Driver) obstacles() map[string]error {
+// asked says whether a vif or group is among names; nil is everything, and a
+// part of a plan has all groups.
+func asked(names map[string]bool, key string) bool {
+	_, group := sluice.GroupOf(key)
+	return names == nil || group || names[key]
+}
+
+// some are the vifs among names.
+func (s State) some(names map[string]bool) map[string]VIF {
+	if names == nil {
+		return s.VIFs
+	}
+	vifs := make(map[string]VIF, len(names))
+	for key := range names {
+		if v, ok := s.VIFs[key]; ok {
+			vifs[key] = v
+		}
+	}
+	return vifs
+}
+
+// obstacles are what keeps frames of the vifs among names from their classes, by key.
+func (d *Driver) obstacles(names map[string]bool) map[string]error {
 	found := make(map[string]error)
 	for _, dir := range sluice.Directions {
-		contended := d.state.contended(dir)
-		for key, v := range d.state.VIFs {
+		contended := sync.OnceValue(func() bool { return d.state.contended(dir) })
+		for key, v := range d.state.some(names) {
 			h := d.have[dir].Hooks[v.Ifindex]
-			if !h.Ingress && len(h.Before) == 0 || !d.state.passes(dir, v, contended) {
+			if !h.Ingress && len(h.Before) == 0 || !d.state.passes(dir, v, contended()) {
 				continue
 			}
 			device := d.want.VIFs[key].VIF.Device
@@ -27,7 +50,7 @@ func (d *Driver) obstacles() map[string]error {
 					Try:     "tc qdisc del dev " + device + " ingress, if nobody needs it"}
 			case len(h.Before) > 0:
 				side := "ingress"
-				if dir == sluice.Rx {
+				if d.sides.hook(v.Ifindex, dir) == tc.Egress {
 					side = "egress"
 				}
 				found[key] = &sluice.Error{Code: sluice.NotApplied,
@@ -39,25 +62,25 @@ func (d *Driver) obstacles() map[string]error {
 	return found
 }
 
-// publish tells what is not enforced.
-func (d *Driver) publish(failed map[string]error) {
-	problems := make(map[string]string, len(failed))
-	for key, v := range d.state.VIFs {
+// publish tells what of names is not enforced.
+func (d *Driver) publish(failed map[string]error, names map[string]bool) {
+	problems := d.Problems()
+	maps.DeleteFunc(problems, func(key, _ string) bool { return asked(names, key) })
+	unknown := func(key string, a sluice.Allocations) {
 		for _, dir := range sluice.Directions {
-			if v.Want.Get(dir).Guarantee > 0 && d.state.Capacity.Get(dir) == sluice.Unlimited {
+			if a.Get(dir).Guarantee > 0 && d.state.Capacity.Get(dir) == sluice.Unlimited {
 				problems[key] = fmt.Sprintf("its %s guarantee is not held, for nobody said what the link carries (try: sluice capacity RATE)", dir)
 			}
 		}
 	}
+	for key, v := range d.state.some(names) {
+		unknown(key, v.Want)
+	}
 	for name, g := range d.state.Groups {
-		for _, dir := range sluice.Directions {
-			if g.Get(dir).Guarantee > 0 && d.state.Capacity.Get(dir) == sluice.Unlimited {
-				problems[groupKey(name)] = fmt.Sprintf("its %s guarantee is not held, for nobody said what the link carries (try: sluice capacity RATE)", dir)
-			}
-		}
+		unknown(groupKey(name), g)
 	}
 	for key, err := range failed {
-		problems[key] = words(err)
+		problems[key] = message(err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -71,7 +94,7 @@ func (d *Driver) failed(err error) {
 	problems := make(map[string]string)
 	for _, dir := range sluice.Directions {
 		for key := range d.state.shaped(dir) {
-			problems[key] = words(err)
+			problems[key] = message(err)
 		}
 	}
 	d.mu.Lock()
@@ -104,7 +127,7 @@ func (d *Driver) Problems() map[string]string {
 	return maps.Clone(d.problems)
 }
 
-func words(err error) string {
+func message(err error) string {
 	var told *sluice.Error
 	if errors.As(err, &told) {
 		one := *told

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -48,7 +49,9 @@ type programs struct {
 	locals  *ebpf.Map
 	choose  map[sluice.Direction]*ebpf.Program // chooses the class, on the IFB's HTB
 	pass    map[sluice.Direction]*ebpf.Program // says whether a frame goes to the IFB, on a vif's hook
-	ids     map[ebpf.ProgramID]bool            // whether a program found in the kernel does what ours does, with our maps
+
+	mu  sync.Mutex
+	ids map[ebpf.ProgramID]bool // whether a program found in the kernel does what ours does, with our maps
 }
 
 func mapName(d sluice.Direction) string { return "sluice_" + string(d) }
@@ -187,6 +190,8 @@ func passBy(d sluice.Direction, classes, locals *ebpf.Map) asm.Instructions {
 
 // ours says whether a program in the kernel does what ours does, with our maps.
 func (p *programs) ours(id uint32, mine *ebpf.Program) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if known, ok := p.ids[ebpf.ProgramID(id)]; ok {
 		return known
 	}

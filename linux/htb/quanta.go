@@ -7,7 +7,9 @@ import (
 	"sluice"
 )
 
-// sharing is how the vifs of a direction share the spare rate.
+// sharing is how the vifs of a direction share the spare rate. Classes that
+// borrow are served in turn, each until it has sent its quantum (net/sched/sch_htb.c,
+// htb_dequeue_tree: deficit round robin): quanta in proportion share it in proportion.
 type sharing struct {
 	quanta map[string]uint32 // what each sends in a round, in bytes, by key
 	late   uint64            // how long one waits while the others do, in ms

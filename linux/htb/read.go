@@ -13,15 +13,6 @@ import (
 // ifbName is the device that a direction's tree is on.
 func ifbName(d sluice.Direction) string { return "sluice-" + string(d) }
 
-// hookOf is where a direction passes a device. Directions are the VM's: what
-// it sends comes in.
-func hookOf(d sluice.Direction) tc.Handle {
-	if d == sluice.Tx {
-		return tc.Ingress
-	}
-	return tc.Egress
-}
-
 // readAll reads everything that can be ours. d.lock is held, as in all that follows.
 func (d *Driver) readAll() error {
 	for _, dir := range sluice.Directions {
@@ -33,6 +24,7 @@ func (d *Driver) readAll() error {
 	if err != nil {
 		return err
 	}
+	d.sides.learn(links...)
 	d.links = make(map[string]int, len(links))
 	there := make(map[int]bool, len(links))
 	for _, l := range links {
@@ -165,12 +157,13 @@ func (d *Driver) adopt(id uint32) error {
 	if err != nil {
 		return err
 	}
+	d.sides.learn(links...)
 	for _, l := range links {
 		if found[localsName] != nil {
 			break
 		}
 		for _, dir := range sluice.Directions {
-			_ = d.conn.Filters(l.Index, hookOf(dir), func(f tc.Filter) {
+			_ = d.conn.Filters(l.Index, d.sides.hook(l.Index, dir), func(f tc.Filter) {
 				if ours, _, class := recognise(f, dir); ours && class == 0 && found[localsName] == nil {
 					d.takeMaps(found, f.BPF.ProgramID)
 				}
@@ -294,29 +287,49 @@ func (d *Driver) readLine(dir sluice.Direction, index int) {
 
 // readHooks reads what is on a device's hooks. A device that has gone has none.
 func (d *Driver) readHooks(index int) error {
+	hooks, err := d.sight().hooks(d.conn, index)
 	for _, dir := range sluice.Directions {
-		if was := d.have[dir].Hooks[index]; was.Current {
-			defer func() {
-				if !d.have[dir].Hooks[index].Current {
-					d.disturbedVIF(index)
-				}
-			}()
+		h, there := hooks[dir]
+		if was := d.have[dir].Hooks[index]; was.Current && !h.Current {
+			d.disturbedVIF(index)
 		}
-		delete(d.have[dir].Hooks, index)
+		if delete(d.have[dir].Hooks, index); there {
+			d.have[dir].Hooks[index] = h
+		}
 	}
-	q, ok, err := d.conn.Hooks(index)
-	if err != nil {
-		return err
+	return err
+}
+
+// sight is what tells whether a hook is as it is to be.
+type sight struct {
+	programs *programs
+	ifbs     map[sluice.Direction]int
+	sides    *sides
+}
+
+func (d *Driver) sight() sight {
+	return sight{d.programs, map[sluice.Direction]int{sluice.Tx: d.have[sluice.Tx].IFB, sluice.Rx: d.have[sluice.Rx].IFB}, &d.sides}
+}
+
+// hooks reads what is on a device's hooks.
+func (s sight) hooks(conn *tc.Conn, index int) (map[sluice.Direction]Hook, error) {
+	q, ok, err := conn.Hooks(index)
+	if err != nil || !ok {
+		return nil, err
 	}
-	if !ok {
-		return nil
-	}
-	hooks, others := map[sluice.Direction]Hook{}, false
+	return s.hooksOn(conn, q)
+}
+
+// hooksOn reads what is on a device's hooks, whose qdisc is known.
+func (s sight) hooksOn(conn *tc.Conn, q tc.Qdisc) (hooks map[sluice.Direction]Hook, err error) {
+	index := q.Ifindex
+	hooks = make(map[sluice.Direction]Hook, 2)
+	others := false
 	for _, dir := range sluice.Directions {
 		h := Hook{Clsact: q.Kind == "clsact", Ingress: q.Kind == "ingress"}
 		if h.Clsact {
-			if h, err = d.readHook(index, dir, h); err != nil {
-				return err
+			if h, err = s.hook(conn, index, dir, h); err != nil {
+				return nil, err
 			}
 		}
 		others = others || h.Others
@@ -324,15 +337,19 @@ func (d *Driver) readHooks(index int) error {
 	}
 	for dir, h := range hooks {
 		h.Others = others
-		d.have[dir].Hooks[index] = h
+		hooks[dir] = h
 	}
-	return nil
+	return hooks, nil
 }
 
-func (d *Driver) readHook(index int, dir sluice.Direction, h Hook) (Hook, error) {
-	h.Before = tcx(index, dir)
-	err := d.conn.Filters(index, hookOf(dir), func(f tc.Filter) {
+func (s sight) hook(conn *tc.Conn, index int, dir sluice.Direction, h Hook) (Hook, error) {
+	at := s.sides.hook(index, dir)
+	h.Before = tcx(index, at)
+	err := conn.Filters(index, at, func(f tc.Filter) {
 		ours, made, class := recognise(f, dir)
+		if !ours { // an older Sluice took a macvtap's directions for a tap's
+			ours, made, _ = recognise(f, other(dir))
+		}
 		if !ours {
 			h.Others = true
 			// Of one preference, tc runs the last one made first.
@@ -342,8 +359,8 @@ func (d *Driver) readHook(index int, dir sluice.Direction, h Hook) (Hook, error)
 			return
 		}
 		h.Ours, h.Made, h.Class = true, made, class
-		h.Current = class == 0 && d.programs != nil && d.programs.ours(f.BPF.ProgramID, d.programs.pass[dir]) &&
-			len(f.Actions) == 1 && f.Actions[0].Kind == "mirred" && f.Actions[0].Mirred == d.have[dir].IFB && d.have[dir].IFB != 0
+		h.Current = class == 0 && s.programs != nil && s.programs.ours(f.BPF.ProgramID, s.programs.pass[dir]) &&
+			len(f.Actions) == 1 && f.Actions[0].Kind == "mirred" && f.Actions[0].Mirred == s.ifbs[dir] && s.ifbs[dir] != 0
 	})
 	return h, err
 }

@@ -9,16 +9,16 @@ import (
 	"sluice"
 )
 
-// everything is that a reconcile applies all that differs, however much.
+// everything is that compare applies all that differs, however much.
 const everything = math.MaxInt
 
 // tries is how often what differs is applied, should the kernel change meanwhile.
 const tries = 3
 
-// reconcile compares what is to be with what is, applies what differs, most of
+// compare compares what is to be with what is, applies what differs, most of
 // it at a time, and reads it back. It returns what it did, and what is not
 // enforced by key.
-func (d *Driver) reconcile(ctx context.Context, l look, most int) (did []Op, failed map[string]error, err error) {
+func (d *Driver) compare(ctx context.Context, l look, most int) (did []Op, failed map[string]error, err error) {
 	l.all = l.all || !d.known
 	if err := d.look(l); err != nil {
 		d.known = false
@@ -34,48 +34,76 @@ func (d *Driver) reconcile(ctx context.Context, l look, most int) (did []Op, fai
 		}
 		l.keys = nil
 	}
-	return d.settle(ctx, l.keys, maps.Clone(d.unknown), most)
+	return d.reconcile(ctx, l.keys, most)
 }
 
 // plan makes both plans. Where the last ones were carried out whole, only what
-// is different in the new ones is left to compare, and what was looked at.
-func (d *Driver) plan(looked map[string]bool) map[sluice.Direction]Tree {
-	plans, old := make(map[sluice.Direction]Tree, 2), d.plans
-	for _, dir := range sluice.Directions {
-		again, ok := Tree{}, false
-		if looked != nil && old != nil {
-			again, ok = old[dir].replan(d.state, d.basis[dir], d.activity[dir])
+// is different in the new ones is left to compare, and what was looked at:
+// these are the names, and nil is everything.
+func (d *Driver) plan(looked map[string]bool) (plans map[sluice.Direction]Tree, names map[string]bool) {
+	old := d.plans
+	partly := looked != nil && old != nil && len(d.waiting) == 0
+	if partly && old[sluice.Tx].follows(d.state, d.basis[sluice.Tx], d.activity[sluice.Tx]) &&
+		old[sluice.Rx].follows(d.state, d.basis[sluice.Rx], d.activity[sluice.Rx]) {
+		names = maps.Clone(looked)
+		for _, dir := range sluice.Directions {
+			old[dir].follow(d.state, d.basis[dir], d.activity[dir])
+			for key := range d.basis[dir].was {
+				names[key] = true
+			}
 		}
-		if !ok {
-			again = Plan(d.state, dir, d.activity[dir])
-		}
-		plans[dir] = again
+		d.found()
+		return partsOf(old, names), names
 	}
+	plans = make(map[sluice.Direction]Tree, 2)
 	for _, dir := range sluice.Directions {
-		d.basis[dir] = basis{state: d.state, vifs: len(d.state.VIFs), observed: d.activity[dir].At, was: map[string]VIF{}}
+		plans[dir] = Plan(d.state, dir, d.activity[dir])
 	}
+	d.found()
 	d.mu.Lock()
 	d.anyLocal = hasLocal(plans)
 	d.mu.Unlock()
-	d.plans = maps.Clone(plans)
-	if looked == nil || len(d.waiting) > 0 {
-		return plans
+	d.plans = plans
+	if !partly {
+		return plans, nil
 	}
+	names = maps.Clone(looked)
 	for _, dir := range sluice.Directions {
-		names, same := plans[dir].differing(old[dir])
-		if !same || len(names) > many {
-			return plans
+		differ, same := plans[dir].differing(old[dir])
+		if !same || len(differ) > many {
+			return plans, nil
 		}
-		maps.Copy(names, looked)
-		plans[dir] = plans[dir].part(names)
+		maps.Copy(names, differ)
 	}
-	return plans
+	return partsOf(plans, names), names
 }
 
-// settle applies what differs from d.have, and reads it back. Of a plan that
+// found notes what the plans were made of.
+func (d *Driver) found() {
+	for _, dir := range sluice.Directions {
+		d.basis[dir] = basis{state: d.state, vifs: len(d.state.VIFs), activity: d.activity[dir].Changed, was: map[string]VIF{}}
+	}
+}
+
+func partsOf(of map[sluice.Direction]Tree, names map[string]bool) map[sluice.Direction]Tree {
+	out := make(map[sluice.Direction]Tree, len(of))
+	for dir, t := range of {
+		out[dir] = t.part(names)
+	}
+	return out
+}
+
+// reconcile applies what differs from d.have, and reads it back. Of a plan that
 // was carried out before, only looked are compared again; nil is everything.
-func (d *Driver) settle(ctx context.Context, looked map[string]bool, failed map[string]error, most int) (did []Op, _ map[string]error, err error) {
-	plans := d.plan(looked)
+// What is not enforced it returns by key.
+func (d *Driver) reconcile(ctx context.Context, looked map[string]bool, most int) (did []Op, failed map[string]error, err error) {
+	plans, names := d.plan(looked)
+	if names == nil {
+		failed = maps.Clone(d.unknown)
+	} else {
+		failed = maps.Clone(d.failing)
+		maps.DeleteFunc(failed, func(key string, _ error) bool { return asked(names, key) })
+	}
 	done := false
 	defer func() {
 		if !done { // what is left is to be found by the next comparison
@@ -133,13 +161,14 @@ func (d *Driver) settle(ctx context.Context, looked map[string]bool, failed map[
 			return did, nil, err
 		}
 	}
-	for key, err := range d.obstacles() {
+	for key, err := range d.obstacles(names) {
 		if failed[key] == nil {
 			failed[key] = err
 		}
 	}
 	clear(d.others.found)
-	d.publish(failed)
+	d.failing = maps.Clone(failed)
+	d.publish(failed, names)
 	return did, failed, nil
 }
 

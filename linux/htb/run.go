@@ -2,8 +2,6 @@ package htb
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,9 +12,9 @@ import (
 const (
 	observeEvery = time.Second
 	compareEvery = 10 * time.Second
-	// gather is how long announcements are gathered before the kernel is
+	// debounce is how long announcements are gathered before the kernel is
 	// looked at: a disturbance comes in several.
-	gather = 20 * time.Millisecond
+	debounce = 20 * time.Millisecond
 	// retry is when a comparison that failed is tried again, and lastRetry
 	// when one that has failed for long.
 	retry     = 250 * time.Millisecond
@@ -26,8 +24,6 @@ const (
 	// chunk is how many steps Observe makes before it lets others change
 	// something, so that a change waits a few ms at most.
 	chunk = 32
-	// piece is how many vifs are compared before others may change something.
-	piece = 16
 )
 
 // Run keeps the kernel as it was Set until ctx ends. It listens to the
@@ -70,7 +66,7 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 				continue
 			}
 			if d.concerns(got, &at) && soon == nil {
-				soon = time.After(gather)
+				soon = time.After(debounce)
 			}
 		case <-soon:
 			soon = nil
@@ -80,7 +76,11 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 			}
 			at, pause = look{}, retry
 		case <-compare.C:
-			if !d.compare(ctx, told.tell) && soon == nil {
+			found, err := d.glance(ctx)
+			if err != nil {
+				found = look{all: true}
+			}
+			if !d.repair(ctx, found, told.tell) && soon == nil {
 				at, soon = look{all: true}, time.After(retry)
 			}
 		case <-lines.C:
@@ -93,27 +93,6 @@ func (d *Driver) Run(ctx context.Context, report func(sluice.Repair)) error {
 	}
 }
 
-// compare looks at everything, a piece at a time, so that a change waits for a
-// few ms at most. It says whether it could.
-func (d *Driver) compare(ctx context.Context, report func(sluice.Repair)) bool {
-	d.mu.Lock()
-	keys := slices.Sorted(maps.Values(d.devices))
-	d.mu.Unlock()
-	if !d.repair(ctx, look{trees: true, names: true}, report) {
-		return false
-	}
-	for some := range slices.Chunk(keys, piece) {
-		at := make(map[string]bool, len(some))
-		for _, key := range some {
-			at[key] = true
-		}
-		if ctx.Err() != nil || !d.repair(ctx, look{keys: at}, report) {
-			return false
-		}
-	}
-	return true
-}
-
 // concerns adds what announcements say has changed to what is to be looked
 // at. What we changed ourselves does not count.
 func (d *Driver) concerns(events []tc.Event, at *look) bool {
@@ -121,7 +100,7 @@ func (d *Driver) concerns(events []tc.Event, at *look) bool {
 	defer d.mu.Unlock()
 	concerned := false
 	for _, e := range events {
-		if e.PID == d.conn.PID() && e.PID != 0 {
+		if e.PID != 0 && (e.PID == d.conn.PID() || e.PID == d.counting.PID()) {
 			continue
 		}
 		_, vif := d.devices[e.Ifindex]
@@ -172,7 +151,7 @@ func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair))
 				return
 			}
 		}
-		if _, _, err = d.reconcile(ctx, l, everything); err != nil {
+		if _, _, err = d.compare(ctx, l, everything); err != nil {
 			err = d.explain(sluice.VIF{}, err)
 			d.failed(err)
 		}
@@ -183,7 +162,7 @@ func (d *Driver) repair(ctx context.Context, l look, report func(sluice.Repair))
 	}
 	complaint := ""
 	if err != nil {
-		complaint = words(err)
+		complaint = message(err)
 	}
 	if complaint != d.complaint && err != nil { // it is tried again every two seconds
 		d.log.Warn("the kernel cannot be compared with what is set; trying again", "error", err)
@@ -227,13 +206,19 @@ func (d *Driver) observe(ctx context.Context) {
 	if d.acquire(ctx) != nil {
 		return
 	}
+	same := d.known && d.plans != nil
 	for _, dir := range sluice.Directions {
+		was := d.activity[dir].Changed
 		d.activity[dir] = d.state.observe(dir, d.state.shaped(dir), d.activity[dir], counts.At, func(key string) (tc.Stats, bool) {
 			s, ok := counts.Trees[dir][counts.Shaped[dir][d.state.VIFs[key].Ifindex]]
 			return s, ok
 		})
+		same = same && was.Equal(d.activity[dir].Changed)
 	}
 	d.unlock()
+	if same {
+		return
+	}
 	for ctx.Err() == nil {
 		if d.acquire(ctx) != nil {
 			return
@@ -242,7 +227,7 @@ func (d *Driver) observe(ctx context.Context) {
 			d.unlock()
 			return
 		}
-		did, _, err := d.settle(ctx, map[string]bool{}, maps.Clone(d.unknown), chunk)
+		did, _, err := d.reconcile(ctx, map[string]bool{}, chunk)
 		d.unlock()
 		if err != nil {
 			d.log.Warn("the rounds of the classes stay as they were until the next change", "error", err)

@@ -6,16 +6,16 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
-	"sluice"
+	"sluice/linux/tc"
 )
 
 // tcx are the eBPF programs that are attached to a device itself (Linux 6.6
 // and later), in words. They run before any clsact, tc does not show them, and
 // a verdict of theirs ends the pipeline. The kernel looks the device up in the
 // namespace of the calling thread, which is the daemon's. An older kernel has none.
-func tcx(ifindex int, dir sluice.Direction) (found []string) {
+func tcx(ifindex int, hook tc.Handle) (found []string) {
 	at := ebpf.AttachTCXIngress
-	if dir == sluice.Rx {
+	if hook == tc.Egress {
 		at = ebpf.AttachTCXEgress
 	}
 	there, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: at})

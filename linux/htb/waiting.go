@@ -2,7 +2,6 @@ package htb
 
 import (
 	"context"
-	"maps"
 	"time"
 )
 
@@ -47,7 +46,7 @@ func (d *Driver) lookAgain() {
 			d.known = false
 		}
 	}
-	if _, _, err := d.settle(context.Background(), nil, maps.Clone(d.unknown), everything); err != nil {
+	if _, _, err := d.reconcile(context.Background(), nil, everything); err != nil {
 		d.log.Warn("classes that are not used any more stay until the next change", "error", err)
 	}
 }

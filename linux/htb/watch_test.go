@@ -141,7 +141,13 @@ func (w *watch) once(what string, keys ...string) {
 func TestDisturbances(t *testing.T) {
 	w := newWatch(t)
 	key := w.vif.Key()
-	run := func(args string) func() { return func() { w.run(fields(args)...) } }
+	run := func(commands string) func() {
+		return func() {
+			for one := range strings.SplitSeq(commands, ";") {
+				w.run(fields(one)...)
+			}
+		}
+	}
 	for _, c := range []struct {
 		what string
 		do   func()
@@ -155,7 +161,7 @@ func TestDisturbances(t *testing.T) {
 		{"the IFB is deleted", run("ip link del sluice-rx"), []string{"", key}},
 		{"the HTB is deleted", run("tc qdisc del dev sluice-tx root"), []string{"", key}},
 		{"the HTB is replaced", run("tc qdisc replace dev sluice-tx root handle 7: pfifo"), []string{"", key}},
-		{"the HTB is replaced under its handle", run("sh -c tc_qdisc_del_dev_sluice-tx_root;tc_qdisc_add_dev_sluice-tx_root_handle_51ce:_pfifo"), []string{"", key}},
+		{"the HTB is replaced under its handle", run("tc qdisc del dev sluice-tx root;tc qdisc add dev sluice-tx root handle 51ce: pfifo"), []string{"", key}},
 		{"the class is deleted", run("tc class del dev sluice-rx classid 51ce:10"), []string{key}},
 		{"the class is changed", run("tc class change dev sluice-tx parent 51ce:1 classid 51ce:10 htb rate 1mbit ceil 2mbit"), []string{key}},
 		{"the root class is changed", run("tc class change dev sluice-tx parent 51ce: classid 51ce:1 htb rate 1mbit ceil 2mbit"), []string{""}},
@@ -165,13 +171,13 @@ func TestDisturbances(t *testing.T) {
 		}, []string{key}},
 		{"the queue is replaced", run("tc qdisc replace dev sluice-tx parent 51ce:10 handle 99: pfifo limit 1"), []string{key}},
 		{"the queue is replaced by one of our kind", run("tc qdisc replace dev sluice-tx parent 51ce:10 handle 99: bfifo limit 100"), []string{key}},
-		{"the queue is replaced under its handle", run("sh -c tc_qdisc_del_dev_sluice-tx_parent_51ce:10;tc_qdisc_add_dev_sluice-tx_parent_51ce:10_handle_10:_tbf_rate_100kbit_burst_2k_limit_3k"), []string{key}},
+		{"the queue is replaced under its handle", run("tc qdisc del dev sluice-tx parent 51ce:10;tc qdisc add dev sluice-tx parent 51ce:10 handle 10: tbf rate 100kbit burst 2k limit 3k"), []string{key}},
 		{"the queue is deleted", run("tc qdisc del dev sluice-tx parent 51ce:10"), []string{key}},
-		{"frames are taken from the IFB", run("sh -c tc_qdisc_add_dev_sluice-rx_clsact;tc_filter_add_dev_sluice-rx_egress_pref_1_protocol_all_u32_match_u32_0_0_action_mirred_egress_redirect_dev_lo"), []string{""}},
+		{"frames are taken from the IFB", run("tc qdisc add dev sluice-rx clsact;tc filter add dev sluice-rx egress pref 1 protocol all u32 match u32 0 0 action mirred egress redirect dev lo"), []string{""}},
 		{"the classifier is deleted", run("tc filter del dev sluice-rx parent 51ce: pref 1"), []string{""}},
 		{"the classifier is replaced", run("tc filter replace dev sluice-rx parent 51ce: pref 1 handle 1 bpf bytecode 1,6_0_0_0"), []string{""}},
 		{"a filter runs before the classifier", run("tc filter add dev sluice-rx parent 51ce: pref 1 handle 2 bpf bytecode 1,6_0_0_4294967295 flowid 51ce:1"), []string{""}},
-		{"a filter of another kind has the classifier's place", run("sh -c tc_filter_del_dev_sluice-tx_parent_51ce:_pref_1;tc_filter_add_dev_sluice-tx_parent_51ce:_pref_1_protocol_ip_u32_match_u32_0_0_flowid_51ce:1"), []string{""}},
+		{"a filter of another kind has the classifier's place", run("tc filter del dev sluice-tx parent 51ce: pref 1;tc filter add dev sluice-tx parent 51ce: pref 1 protocol ip u32 match u32 0 0 flowid 51ce:1"), []string{""}},
 	} {
 		if t.Failed() {
 			t.FailNow()

@@ -17,7 +17,8 @@ type Link struct {
 	Kind   string // the rtnetlink kind: tun, veth, macvtap, bridge, ifb; "" for hardware and plain drivers
 	Up     bool   // administratively
 	Master int    // the index of the bridge that it is a port of, or of another master; 0 for none
-	Parent int    // the index of the device below it (IFLA_LINK); 0 for none
+	Parent int    // the index of the device below it, or of a veth's other end (IFLA_LINK); 0 for none
+	Abroad bool   // Parent is an index in another network namespace (IFLA_LINK_NETNSID)
 	MAC    string // its own address, lower case
 	TunTap bool   // of kind tun: frames pass, not IP packets
 }
@@ -142,6 +143,8 @@ func decodeLink(data []byte) (l Link, err error) {
 			l.Master = int(a.Uint32())
 		case unix.IFLA_LINK:
 			l.Parent = int(int32(a.Uint32()))
+		case unix.IFLA_LINK_NETNSID:
+			l.Abroad = true
 		case unix.IFLA_ADDRESS:
 			l.MAC = net.HardwareAddr(a.Bytes()).String()
 		case unix.IFLA_LINKINFO:

@@ -65,6 +65,14 @@ func (e *Events) Receive() ([]Event, error) {
 		ev := Event{Ifindex: int(int32(binary.NativeEndian.Uint32(m.Data[4:]))), PID: m.Header.PID}
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			// A bridge announces each step of a port's way to forwarding and
+			// away, a thousand at once where a host starts. Of a device that
+			// joins or leaves, the device's own announcement also tells
+			// (br_ifinfo_notify in net/bridge/br_netlink.c, NETDEV_CHANGEUPPER
+			// in rtnetlink_event of net/core/rtnetlink.c).
+			if m.Data[0] == unix.AF_BRIDGE {
+				continue
+			}
 			ev.Link, ev.Gone = true, m.Header.Type == unix.RTM_DELLINK
 		}
 		events = append(events, ev)

@@ -86,11 +86,11 @@ func (c *Conn) Qdisc(ifindex int, handle Handle) (q Qdisc, ok bool, err error) {
 	return q, ok, present(err)
 }
 
-// Qdiscs sends all of a device's to each. A kernel before Linux 5.20 or so
+// Qdiscs sends all of a device's to each; 0 is every device. A kernel before Linux 5.20 or so
 // answers for every device whatever was asked, so this looks itself.
 func (c *Conn) Qdiscs(ifindex int, each func(Qdisc)) error {
 	return c.read("listing qdiscs", unix.RTM_GETQDISC, netlink.Dump, message{Ifindex: ifindex}, func(m message, a *netlink.AttributeDecoder) error {
-		if m.Ifindex != ifindex {
+		if ifindex != 0 && m.Ifindex != ifindex {
 			return nil
 		}
 		q, err := decodeQdisc(m, a)

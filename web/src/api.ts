@@ -1,6 +1,7 @@
 // The daemon's HTTP API, as this page uses it.
 
-import type { Change, Direction, Group, Patch, Problem, Recent } from './wire';
+import { t } from './texts';
+import type { Change, Direction, Group, Link, Patch, Problem, Recent, VIFStatus } from './wire';
 
 /** Every failed request throws a Failure: what was wrong, what stayed, what to try. */
 export class Failure extends Error {
@@ -10,22 +11,30 @@ export class Failure extends Error {
 
   /** Whether a token would help. */
   get wantsToken(): boolean {
-    return this.problem.code === 'refused' && /token|authorization/i.test(`${this.problem.message} ${this.problem.try ?? ''}`);
+    return this.problem.code === 'unknown';
   }
 }
+
+type Spelt = Record<string, number | 'unlimited'>;
 
 export interface ChangeRequest {
   vm: string;
   vif: number;
-  tx?: Record<string, number | 'unlimited'>;
-  rx?: Record<string, number | 'unlimited'>;
-  revision: number;
+  tx?: Spelt;
+  rx?: Spelt;
+  revision?: number;
+  dry_run?: boolean;
+  for_s?: number;
+  confirm_s?: number;
 }
 
+/** Lease says when a change reverts by itself: empty is never. */
+export type Lease = Pick<ChangeRequest, 'for_s' | 'confirm_s'>;
+
 /** requestFor asks for something else in one direction. */
-export function requestFor(vm: string, vif: number, d: Direction, patch: Patch, revision: number): ChangeRequest {
+export function requestFor(vm: string, vif: number, d: Direction, patch: Patch, revision: number, lease: Lease = {}): ChangeRequest & { revision: number } {
   const spelt = Object.entries(patch).map(([field, n]) => [field, n === Infinity ? 'unlimited' : n]);
-  return { vm, vif, [d]: Object.fromEntries(spelt), revision };
+  return { vm, vif, [d]: Object.fromEntries(spelt), revision, ...lease };
 }
 
 const answerTime = 30_000; // ms; a change has its own, shorter limit in the daemon
@@ -34,7 +43,10 @@ const answerTime = 30_000; // ms; a change has its own, shorter limit in the dae
 export type Authorization = (method: string, path: string, body: string, challenge: () => Promise<string>) => Promise<string>;
 
 export class API {
-  constructor(private readonly authorization: Authorization) {}
+  constructor(
+    private readonly authorization: Authorization,
+    private readonly base = '',
+  ) {}
 
   recent(seconds: number): Promise<Recent> {
     return this.json('GET', `v1/recent?seconds=${seconds}`);
@@ -50,6 +62,29 @@ export class API {
 
   set(request: ChangeRequest): Promise<Change> {
     return this.json('POST', 'v1/changes', request);
+  }
+
+  /** setAll makes many changes as one: all or none. */
+  setAll(requests: ChangeRequest[]): Promise<Change[]> {
+    return this.json('POST', 'v1/batch', requests);
+  }
+
+  link(): Promise<Link> {
+    return this.json('GET', 'v1/capacity');
+  }
+
+  /** vifs are all that the daemon lists, those that are absent among them where it keeps such. */
+  vifs(): Promise<VIFStatus[]> {
+    return this.json('GET', 'v1/vifs?absent=1');
+  }
+
+  confirm(id: number): Promise<Change> {
+    return this.json('POST', `v1/changes/${id}/confirm`);
+  }
+
+  /** forget drops what is kept for a vif that is not there. */
+  forget(vm: string, vif: number): Promise<unknown> {
+    return this.json('POST', 'v1/forget', { vm, vif });
   }
 
   undo(id: number): Promise<Change> {
@@ -86,11 +121,11 @@ export class API {
     if (shown) headers.set('Authorization', shown);
     let answer: Response;
     try {
-      answer = await fetch(path, { ...init, method, headers, cache: 'no-store' });
+      answer = await fetch(this.base + path, { ...init, method, headers, cache: 'no-store' });
     } catch (e) {
       if (init.signal?.aborted && method === 'GET') throw e;
-      const sent = method === 'GET' ? {} : { unchanged: 'whether it was changed shows when the daemon answers again' };
-      throw new Failure({ code: 'unavailable', message: 'the daemon does not answer', ...sent, try: 'again when this page says Live' });
+      const sent = method === 'GET' ? {} : { unchanged: t.unsure };
+      throw new Failure({ code: 'unavailable', message: t.noDaemon, ...sent, try: t.noDaemonTry });
     }
     if (!answer.ok) throw new Failure(await problemOf(answer));
     return answer;

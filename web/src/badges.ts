@@ -2,6 +2,7 @@
 
 import { h, setText } from './dom';
 import { readable } from './rate';
+import { t } from './texts';
 import type { VIFStatus } from './wire';
 
 export interface Badge {
@@ -10,20 +11,20 @@ export interface Badge {
   note: string;
 }
 
-const notEnforced = 'not enforced';
+const notEnforced = t.notEnforcedShort;
 
 /** badgesOf are what is to be said of a vif beside its figures. */
 export function badgesOf(s: VIFStatus): Badge[] {
   const badges: Badge[] = [];
-  if (s.not_enforced) badges.push({ kind: 'fault', text: notEnforced, note: `Its frames do not obey what is set: ${s.not_enforced}.` });
-  if (s.state !== 'Connected') badges.push({ kind: 'busy', text: s.state, note: 'The driver layer is at work on a change.' });
+  if (s.not_enforced) badges.push({ kind: 'fault', text: notEnforced, note: t.badge.notEnforced(s.not_enforced) });
+  if (s.state !== 'Connected') badges.push({ kind: 'busy', text: s.state, note: t.badge.busy });
   if (s.problem) {
-    badges.push({ kind: 'warn', text: 'collector not heard', note: `${s.problem[0]?.toUpperCase()}${s.problem.slice(1)}. The host's counters are shown.` });
+    badges.push({ kind: 'warn', text: t.collectorLost, note: t.badge.unheard(`${s.problem[0]?.toUpperCase()}${s.problem.slice(1)}`) });
   } else if (s.guest) {
-    const says = `The VM's own collector says it sends ${readable(s.guest.tx).join(' ')} and receives ${readable(s.guest.rx).join(' ')}`;
-    if (s.guest.disagrees) badges.push({ kind: 'warn', text: 'guest disagrees', note: `${says}. The host counted something else, and that is what is shown.` });
-    else badges.push({ kind: 'quiet', text: 'guest agrees', note: `${says}; the host's counters agree.` });
-  } else badges.push({ kind: 'quiet', text: 'host counters', note: "This VM has no collector; the host's counters are shown." });
+    const says = t.badge.says(readable(s.guest.tx).join(' '), readable(s.guest.rx).join(' '));
+    if (s.guest.disagrees) badges.push({ kind: 'warn', text: t.badge.disagrees, note: says + t.badge.disagreesNote });
+    else badges.push({ kind: 'quiet', text: t.badge.agrees, note: says + t.badge.agreesNote });
+  } else badges.push({ kind: 'quiet', text: t.badge.host, note: t.badge.hostNote });
   return badges;
 }
 

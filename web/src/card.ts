@@ -6,6 +6,7 @@ import { h } from './dom';
 import type { Model, VIF } from './model';
 import type { Palette } from './palette';
 import { type Frame, Pane } from './pane';
+import { t } from './texts';
 import { directions } from './wire';
 import { differences, formatMS, steps } from './way';
 import type { Writer } from './writer';
@@ -47,8 +48,9 @@ export class Card {
     this.update();
   }
 
-  unmount(): void {
-    if (this.busy) return;
+  /** unmount empties the card; sure: also while the person is at work in it. */
+  unmount(sure = false): void {
+    if (!sure && this.busy) return;
     for (const p of this.inside) p.destroy();
     this.inside = [];
   }
@@ -77,7 +79,7 @@ export class Card {
 
   private title(): void {
     const s = this.v.status;
-    const rest = `vif ${s.vif} · ${s.device}${s.group ? ` · group ${s.group}` : ''}`;
+    const rest = `vif ${s.vif} · ${s.device}${s.group ? ` · ${t.groupLabel(s.group)}` : ''}`;
     if (this.name.dataset['shown'] === `${s.vm} ${rest} ${this.alone()}`) return;
     this.name.dataset['shown'] = `${s.vm} ${rest} ${this.alone()}`;
     const vm = h('span', { class: 'vm', title: s.uuid ?? s.vm }, s.vm);
@@ -89,7 +91,8 @@ export class Card {
   private showOutcome(): void {
     const { problem, change } = this.v;
     const undone = this.model.changes.some((c) => c.undoes === change?.id && c.result === 'done');
-    const now = JSON.stringify([problem, change?.id, change?.result, change?.states, undone]);
+    const left = change?.until && !change.confirmed_by ? Math.max(0, Math.ceil((Date.parse(change.until) - Date.now()) / 1000)) : 0;
+    const now = JSON.stringify([problem, change?.id, change?.result, change?.states, undone, left]);
     if (now === this.told) return;
     this.told = now;
     this.outcome.classList.toggle('failed', !!problem);
@@ -98,24 +101,32 @@ export class Card {
       this.showOutcome();
     }));
     else if (change) this.outcome.replaceChildren(...this.way(undone));
-    else this.outcome.replaceChildren(h('p', { class: 'hint' }, 'Drag a gate, or type a limit, a guarantee or a weight.'));
+    else this.outcome.replaceChildren(h('p', { class: 'hint' }, t.hint));
   }
 
   /** way is the change's path through the back-end's states. */
   private way(undone: boolean): Node[] {
     const c = this.v.change;
     if (!c) return [];
-    const path = h('ol', { class: 'way', 'aria-label': 'the states it went through' });
+    const path = h('ol', { class: 'way', 'aria-label': t.stateWay });
     for (const s of steps(c)) path.append(h('li', { class: s.state.toLowerCase() }, h('span', { class: 'state' }, s.state), h('span', { class: 'ms' }, formatMS(s.ms))));
-    const said = c.result === 'pending' ? 'under way' : c.result === 'undone' ? `undone: ${c.error ?? ''}` : c.verified ? 'verified' : 'done';
+    const said = c.result === 'pending' ? t.under : c.result === 'undone' ? `${t.undone}: ${c.error ?? ''}` : c.verified ? t.verified : t.done;
     const words = h('p', { class: 'what' }, h('span', { class: 'difference' }, differences(c)), h('span', { class: `result ${c.result}` }, said));
+    const reverts = c.until && !c.confirmed_by && !undone && Date.parse(c.until) > Date.now();
+    if (reverts && c.until) {
+      const at = new Date(c.until).toLocaleTimeString([], { hourCycle: 'h23' });
+      const s = Math.round((Date.parse(c.until) - Date.now()) / 1000);
+      const left = `${Math.floor(s / 60)}:${String(s % 60).padStart(2, '0')}`;
+      words.append(h('span', { class: 'reverts' }, (c.confirm ? t.unlessConfirmed : t.revertsIn)(at, left)));
+    }
     const children: Node[] = [h('div', {}, words, path)];
+    if (reverts && c.confirm) children.push(h('button', { class: 'primary', click: () => void this.writer.confirm(c).then(() => this.showOutcome()) }, t.confirm));
     if (c.result === 'done' && !undone) {
       const button = h('button', { class: 'undo', click: () => {
         button.disabled = true;
         void this.writer.undo(c).finally(() => (button.disabled = false));
-      } }, 'Undo');
-      button.setAttribute('aria-label', `Undo ${differences(c)} of ${c.vm} vif ${c.vif}`);
+      } }, t.undo);
+      button.setAttribute('aria-label', t.undoOf(`${differences(c)}, ${c.vm} vif ${c.vif}`));
       children.push(button);
     }
     return children;

@@ -4,13 +4,14 @@ import uPlot from 'uplot';
 import type { Palette } from './palette';
 import { readable } from './rate';
 import { ticks } from './scale';
+import { t } from './texts';
 import type { Timeline } from './timeline';
 import type { Lines } from './model';
 import { spanMS } from './model';
 import type { Direction } from './wire';
 
 const axisHeight = 18; // of the times below
-const headroom = 14; // px above a chart with a gate, for its tab when it is all the way up
+const headroom = 14; // px above a chart with a line to drag, for its tab when it is all the way up
 const halfClock = 26; // px, half of a time below: what would not fit whole is left out
 
 export interface Marks {
@@ -60,7 +61,7 @@ export class Chart {
           {},
           { ...line, stroke: water, width: 1.6, paths: uPlot.paths.spline!(), fill: (u) => this.gradient(u, water()) },
           { ...line, stroke: water, width: 1, dash: [2, 3], paths: uPlot.paths.spline!() },
-          { ...line, stroke: () => `${this.palette.gate}66`, width: 1, paths: uPlot.paths.stepped!({ align: 1 }) },
+          { ...line, stroke: () => `${this.palette.change}66`, width: 1, paths: uPlot.paths.stepped!({ align: 1 }) },
         ],
         hooks: { drawAxes: [(u) => this.drawTicks(u)], draw: [(u) => this.drawMarks(u)] },
       },
@@ -178,8 +179,8 @@ export class Chart {
       ctx.textAlign = 'right';
       write(text, colour, bbox.left + bbox.width - 6 * px, y - 4 * px);
     };
-    across(this.marks.capacity, this.palette.capacity, [6, 4], 'link');
-    across(this.marks.guarantee, this.palette.capacity, [1, 3], 'guarantee');
+    across(this.marks.capacity, this.palette.capacity, [6, 4], t.link);
+    across(this.marks.guarantee, this.palette.capacity, [1, 3], t.guarantee);
     ctx.textAlign = 'left';
     for (const v of ticks(this.top)) {
       const [n, unit] = readable(v);

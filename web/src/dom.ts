@@ -38,8 +38,8 @@ export function must<T extends Element = HTMLElement>(selector: string): T {
   return e;
 }
 
-/** settle makes children the parent's, in order, without touching those that are right. */
-export function settle(parent: Element, children: Element[]): void {
+/** arrange makes children the parent's, in order, without touching those that are right. */
+export function arrange(parent: Element, children: Element[]): void {
   let at = parent.firstElementChild;
   for (const child of children) {
     if (child === at) at = at.nextElementSibling;

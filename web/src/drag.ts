@@ -9,6 +9,20 @@ export const liftAt = 14;
 const growZone = 0.1;
 const shrinkZone = 0.14;
 
+/** guaranteeAt is the guarantee there: none at the bottom, never above ceiling. */
+export function guaranteeAt(y: number, height: number, top: number, ceiling: number): number {
+  const value = round(top * (1 - Math.min(height, Math.max(0, y)) / height), top / height);
+  return Math.min(ceiling, value);
+}
+
+/** guaranteeByKey is limitByKey for a guarantee: Home is none, End the most that there is. */
+export function guaranteeByKey(key: string, value: number, ceiling: number, shown: number): number | undefined {
+  if (key === 'Home' || (key === 'ArrowDown' && value <= minLimit)) return 0;
+  if (key === 'End') return ceiling;
+  const next = limitByKey(key, value || shown / 100, ceiling, shown);
+  return next === undefined ? undefined : Math.min(ceiling, next);
+}
+
 /** limitAt is the limit for y pixels below the chart's top, on an axis of 0 to top over height pixels. */
 export function limitAt(y: number, height: number, top: number, ceiling: number): number {
   if (y < -liftAt) return Infinity;

@@ -2,8 +2,9 @@
 
 import type { API } from './api';
 import { complaint } from './complaint';
-import { h, must, setText, settle } from './dom';
+import { h, must, setText, arrange } from './dom';
 import { readable } from './rate';
+import { t } from './texts';
 import { Terms } from './terms';
 import { type Direction, directions, type Group, type Patch, type Problem } from './wire';
 import type { Writer } from './writer';
@@ -16,6 +17,8 @@ export class Groups {
   private readonly list = must('#groups ul');
   private readonly rows = new Map<string, Row>();
   private readonly more = h('li');
+  /** The one group that is shown; "" is none. */
+  only = '';
   private asked = -Infinity;
 
   constructor(
@@ -25,7 +28,7 @@ export class Groups {
 
   /** follow asks for them again, at once where something is known to have changed. */
   async follow(now: number, changed = false): Promise<void> {
-    if (!changed && (now - this.asked < pause || this.root.hidden)) return;
+    if (!changed && (now - this.asked < pause || !this.only)) return;
     this.asked = now;
     try {
       this.show(await this.api.groups());
@@ -35,6 +38,7 @@ export class Groups {
   }
 
   private show(groups: Group[]): void {
+    groups = groups.filter((g) => g.name === this.only);
     this.root.hidden = groups.length === 0;
     const shown = groups.slice(0, most);
     for (const name of this.rows.keys()) if (!shown.some((g) => g.name === name)) this.rows.delete(name);
@@ -48,7 +52,7 @@ export class Groups {
       setText(this.more, `and ${groups.length - most} more: sluice group lists them`);
       rows.push(this.more);
     }
-    settle(this.list, rows);
+    arrange(this.list, rows);
     while (this.list.children.length > rows.length) this.list.lastElementChild?.remove();
   }
 }
@@ -81,18 +85,18 @@ class Row {
   /** update takes over what the daemon said last. */
   update(g: Group): void {
     this.g = g;
-    setText(this.parent, g.parent === 'host' ? '' : `in ${g.parent}`);
-    setText(this.members, g.members.join(', ') || 'no members');
+    setText(this.parent, g.parent === 'host' ? '' : t.inGroup(g.parent));
+    setText(this.members, (g.members ?? []).join(', ') || t.noMembers);
     for (const d of directions) setText(this.usage[d], readable(g[d].usage).join(' '));
     for (const t of this.terms) t.show();
   }
 
   /** side is one direction's usage and terms. */
   private side(d: Direction): HTMLElement {
-    const terms = new Terms(`group ${this.g.name}`, d, () => this.g[d], (patch) => void this.apply(d, patch), (p) => (this.problem = p));
+    const terms = new Terms(t.groupLabel(this.g.name), d, () => this.g[d], (patch) => void this.apply(d, patch), (p) => (this.problem = p));
     this.terms.push(terms);
     return h('div', { class: `terms ${d}` }, h('span', { class: 'direction' }, d), this.usage[d],
-      h('label', { title: 'The most that its members may use together' }, 'limit', terms.limit.input), ...terms.promised);
+      h('label', { title: t.groupLimit }, t.limit, terms.limit.input), ...terms.others);
   }
 
   private async apply(d: Direction, patch: Patch): Promise<void> {

@@ -3,6 +3,7 @@
 import { h, must, setText } from './dom';
 import type { Model } from './model';
 import { type Change, nameOf } from './wire';
+import { t } from './texts';
 import { differences, formatMS, resultOf, said } from './way';
 import type { Writer } from './writer';
 
@@ -48,14 +49,14 @@ export class Journal {
     const result = resultOf(c, undone);
     const head = h('p', { class: 'head' }, h('b', {}, nameOf(c)), h('span', { class: `result ${result.kind}` }, result.text));
     const when = h('time', { datetime: c.at, title: c.at }, new Date(c.at).toLocaleTimeString());
-    const foot = h('p', { class: 'foot' }, `#${c.id} · `, when, ` · ${c.by || 'unknown'}`, c.result === 'pending' || c.note ? '' : ` · ${formatMS(c.took_ns / 1e6)}`);
+    const foot = h('p', { class: 'foot' }, `#${c.id} · `, when, ` · ${c.by || t.unknownPerson}`, c.result === 'pending' || c.note ? '' : ` · ${formatMS(c.took_ns / 1e6)}`);
     const item = h('li', {}, head, h('p', { class: c.note ? 'found' : 'difference' }, said(c)), foot);
     if (c.error) item.append(h('p', { class: 'problem' }, c.error));
     if (c.result === 'done' && !undone && !c.note) {
-      const undo = h('button', { class: 'undo', 'aria-label': `Undo change ${c.id}, ${nameOf(c)} ${differences(c)}`, click: () => {
+      const undo = h('button', { class: 'undo', 'aria-label': t.undoOf(`${c.id}, ${nameOf(c)} ${differences(c)}`), click: () => {
         undo.disabled = true;
         void this.writer.undo(c).finally(() => this.update());
-      } }, 'Undo');
+      } }, t.undo);
       foot.append(undo);
     }
     return item;

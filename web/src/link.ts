@@ -1,5 +1,7 @@
 // How well the page hears the daemon.
 
+import { t } from './texts';
+
 /** What is known of the connection; times in ms of the page's own clock. */
 export interface Link {
   open: boolean; // a stream is established
@@ -26,13 +28,13 @@ export function words(l: Link, now: number): string {
   const wait = Math.ceil((l.retryAt - now) / 1000);
   switch (phase(l, now)) {
     case 'live':
-      return 'Live';
+      return t.live;
     case 'stale':
-      return l.heard === -Infinity ? 'Connected, no data yet' : `Stale: no data for ${silence} s`;
+      return l.heard === -Infinity ? t.noData : t.staleFor(silence);
     case 'reconnecting':
-      return `Stale since ${silence} s, reconnecting${wait > 0 ? ` in ${wait} s` : ''}`;
+      return t.staleSince(silence, wait);
     case 'connecting':
-      return wait > 0 && l.why ? `No answer, trying again in ${wait} s` : 'Connecting';
+      return wait > 0 && l.why ? t.noAnswer(wait) : t.connecting;
   }
 }
 

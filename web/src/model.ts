@@ -1,7 +1,7 @@
 // What the page knows of the host: its vifs, their recent past, and what became of changes.
 
 import { type Series, Timeline } from './timeline';
-import { type Change, type DataSet, type Direction, directions, keyOf, limitOf, type Problem, type Recent, type VIFStatus } from './wire';
+import { type Link, type Change, type DataSet, type Direction, directions, keyOf, limitOf, type Problem, type Recent, type VIFStatus } from './wire';
 
 /** The lines of one direction's chart. */
 export interface Lines {
@@ -16,6 +16,7 @@ export interface VIF {
   status: VIFStatus;
   lines: Record<Direction, Lines>;
   missed: number; // data sets in a row without it
+  dropped: Series; // packets a data set, both directions
   change: Change | undefined; // the newest change of it
   problem: Problem | undefined; // why the last request here was not granted
   /** Settings that a change left and that no data set has shown yet. */
@@ -33,8 +34,11 @@ export class Model {
   readonly total: Record<Direction, Lines>;
   readonly sum: Record<Direction, number> = { tx: 0, rx: 0 };
   readonly capacity: Record<Direction, number> = { tx: Infinity, rx: Infinity };
+  /** The sum of guarantees and the reserve, as the daemon said last. */
+  link: Link | undefined;
   /** The journal, newest first. */
   changes: Change[] = [];
+  readonly absent = new Map<string, VIFStatus>();
   interval = 1000; // ms between data sets
   /** The page's clock (performance.now) less the daemon's, as the quickest data set showed it. */
   clockOffset = Infinity;
@@ -42,6 +46,22 @@ export class Model {
 
   constructor() {
     this.total = { tx: this.newLines(), rx: this.newLines() };
+  }
+
+  /** drops are the packets that did not fit the queue in the charts' span. */
+  drops(v: VIF): number {
+    return this.timeline.sum(v.dropped, this.timeline.last - spanMS);
+  }
+
+  /** absences takes in what the daemon keeps of vifs that are not there. */
+  absences(all: VIFStatus[]): void {
+    const keys = new Set<string>();
+    for (const status of all)
+      if (status.absent) {
+        keys.add(keyOf(status));
+        this.absent.set(keyOf(status), status);
+      }
+    for (const key of this.absent.keys()) if (!keys.has(key)) this.absent.delete(key);
   }
 
   /** The vifs that the newest data set had. */
@@ -63,6 +83,7 @@ export class Model {
   private forget(): void {
     this.timeline = new Timeline(this.timeline.size);
     this.clockOffset = Infinity;
+    for (const v of this.vifs.values()) v.dropped = this.timeline.series();
     for (const lines of [this.total, ...[...this.vifs.values()].map((v) => v.lines)]) for (const d of directions) lines[d] = this.newLines();
   }
 
@@ -75,7 +96,7 @@ export class Model {
       const sum = { tx: 0, rx: 0 };
       for (const { v, lines } of vifs)
         for (const d of directions) {
-          const usage = v[d][i] ?? null;
+          const usage = v[d]?.[i] ?? null;
           if (usage === null) continue;
           sum[d] += usage;
           if (lines) this.timeline.set(lines[d].usage, usage);
@@ -87,13 +108,14 @@ export class Model {
   /** know makes the vifs of a data set known, so that [recent] has somewhere to go. */
   know(data: DataSet): void {
     for (const status of data.vifs ?? []) {
+      if (status.absent) continue;
       const key = keyOf(status);
       const v = this.vifs.get(key);
       if (v) v.status = status;
       else {
         const change = this.changes.find((c) => c.key === key && !c.note);
         const lines = { tx: this.newLines(), rx: this.newLines() };
-        this.vifs.set(key, { key, status, lines, missed: 0, change, problem: undefined, unseen: undefined });
+        this.vifs.set(key, { key, status, lines, missed: 0, dropped: this.timeline.series(), change, problem: undefined, unseen: undefined });
       }
     }
   }
@@ -114,9 +136,11 @@ export class Model {
     }
     for (const status of data.vifs ?? []) {
       const v = this.vifs.get(keyOf(status));
-      if (!v) continue;
+      if (!v || status.absent) continue;
       v.missed = 0;
       for (const d of directions) this.take(v, d);
+      const drops = (status.tx.drops ?? 0) + (status.rx.drops ?? 0);
+      if (drops > 0) this.timeline.set(v.dropped, drops);
       if (v.unseen && (status.revision > v.unseen.revision || now > v.unseen.until) && status.state === 'Connected') v.unseen = undefined;
     }
     for (const d of directions) this.timeline.set(this.total[d].usage, this.sum[d]);
@@ -174,6 +198,7 @@ export class Model {
   private drop(v: VIF): void {
     this.vifs.delete(v.key);
     for (const d of directions) for (const s of Object.values(v.lines[d])) this.timeline.forget(s as Series);
+    this.timeline.forget(v.dropped);
   }
 
   private newLines(): Lines {

@@ -13,7 +13,7 @@ const record = (more: Partial<Change>): Change => ({
 
 it('says that a vif is not enforced first, and why in a sentence', () => {
   const badges = badgesOf({ ...status, not_enforced: 'tap0 has an ingress qdisc', problem: 'no answer' });
-  expect(badges.map((b) => `${b.kind} ${b.text}`)).toEqual(['fault not enforced', 'warn collector not heard']);
+  expect(badges.map((b) => `${b.kind} ${b.text}`)).toEqual(['fault not enforced', 'warn collector lost']);
   expect(badges[0]?.note).toBe('Its frames do not obey what is set: tap0 has an ingress qdisc.');
   expect(badgesOf(status).some((b) => b.text === 'not enforced')).toBe(false);
 });
@@ -26,7 +26,7 @@ describe('a note in the journal', () => {
     expect(resultOf(note, false)).toEqual({ text: 'repaired', kind: 'quiet' });
     expect(resultOf({ ...note, verified: false }, false).text).toBe('not enforced');
     expect(resultOf(record({}), false).text).toBe('verified');
-    expect(resultOf(record({}), true).text).toBe('taken back');
+    expect(resultOf(record({}), true).text).toBe('undone later');
   });
   it('is no change of the vif: its last one can be undone still', () => {
     const model = new Model();

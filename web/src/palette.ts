@@ -1,11 +1,14 @@
 // The colours of the canvases, out of the style sheet, and the choice of theme.
 
 import { setText } from './dom';
+import { t } from './texts';
 
 export interface Palette {
   tx: string;
   rx: string;
-  gate: string;
+  change: string; // what can be moved, or was
+  ink: string;
+  stack: string[]; // one a VM
   muted: string;
   surface: string;
   grid: string;
@@ -24,12 +27,14 @@ export function readPalette(): Palette {
   const palette = {
     tx: colour('--tx'),
     rx: colour('--rx'),
-    gate: colour('--gate'),
+    change: colour('--change'),
+    ink: colour('--ink'),
+    stack: [1, 2, 3, 4, 5, 6, 7].map((n) => colour(`--stack-${n}`)),
     muted: colour('--muted'),
     surface: colour('--surface'),
     grid: colour('--grid'),
     capacity: colour('--capacity'),
-    font: `11px ${getComputedStyle(probe).fontFamily}`,
+    font: `${Math.round(parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.69)}px ${getComputedStyle(probe).fontFamily}`,
   };
   probe.remove();
   return palette;
@@ -46,8 +51,8 @@ export function theme(button: HTMLElement, changed: () => void): void {
     if (name === 'auto') delete document.documentElement.dataset['theme'];
     else document.documentElement.dataset['theme'] = name;
     button.dataset['theme'] = name;
-    button.title = `Theme: ${name}`;
-    setText(button.querySelector('.label') ?? button, `Theme: ${name}`);
+    button.title = t.theme(name);
+    setText(button.querySelector('.label') ?? button, t.theme(name));
     changed();
   };
   button.addEventListener('click', () => {

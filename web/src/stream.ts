@@ -1,73 +1,47 @@
-// The live stream, which comes back by itself.
+// The live stream as one tab has it: by the hub that all tabs share, and only while the tab can be seen.
 
-import { type API, Failure } from './api';
-import { backoff, type Link } from './link';
-import { EventReader, type ServerEvent } from './sse';
-
-/** Longer than the daemon's heartbeat of 15 s: after such a silence the line is dead. */
-const silence = 20_000;
+import { Failure } from './api';
+import { beat, type FromTab, Hub, type ToTab } from './hub';
+import type { Link } from './link';
 
 export interface Listener {
   opened(): void; // a stream was established, before its first event
-  event(e: ServerEvent): void;
+  event(name: string, data: string): void;
   refused(f: Failure): void; // the daemon answered, but with an error
 }
 
-/** follow keeps link and listener up to date for as long as the page lives. */
-export async function follow(api: API, link: Link, listener: Listener): Promise<never> {
-  const reader = new EventReader();
-  for (let attempt = 0; ; attempt++) {
-    try {
-      await once(api, reader, link, listener, () => (attempt = 0));
-      link.why = 'the daemon ended the stream';
-    } catch (e) {
-      link.why = e instanceof Error ? e.message : String(e);
-      if (e instanceof Failure && e.problem.code !== 'unavailable') listener.refused(e);
+/** follow keeps link and listener up to date for as long as the page lives; shown is what reading shows of the token. */
+export function follow(link: Link, listener: Listener, shown: () => Promise<string>): void {
+  const hub = connect();
+  const tell = async () => {
+    const visible = !document.hidden;
+    hub.postMessage({ visible, base: document.baseURI.replace(/[#?].*$/, ''), authorization: visible ? await shown() : '' } satisfies FromTab);
+  };
+  hub.onmessage = (e: MessageEvent<ToTab>) => {
+    const m = e.data;
+    if (m.kind === 'event') listener.event(m.name, m.data);
+    else if (m.kind === 'refused') listener.refused(new Failure(m.problem));
+    else if (m.kind === 'opened') {
+      link.open = true;
+      listener.opened();
+    } else {
+      if (link.open) link.lost = performance.now();
+      link.open = false;
+      link.why = m.why;
+      link.retryAt = performance.now() + m.wait;
     }
-    if (link.open) link.lost = performance.now();
-    link.open = false;
-    const wait = backoff(attempt, Math.random());
-    link.retryAt = performance.now() + wait;
-    await sleep(wait);
-  }
+  };
+  document.addEventListener('visibilitychange', () => void tell());
+  window.addEventListener('online', () => void tell());
+  window.addEventListener('pagehide', () => hub.postMessage({ visible: false, base: '', authorization: '' } satisfies FromTab));
+  window.addEventListener('pageshow', (e) => e.persisted && void tell());
+  setInterval(() => document.hidden || void tell(), beat);
+  void tell();
 }
 
-async function once(api: API, events: EventReader, link: Link, listener: Listener, heard: () => void): Promise<void> {
-  const ended = new AbortController();
-  let watchdog = setTimeout(() => ended.abort(), silence);
-  try {
-    const body = (await api.events(events.lastID, ended.signal)).getReader();
-    const text = new TextDecoder();
-    events.reset();
-    link.open = true;
-    listener.opened();
-    for (;;) {
-      const { done, value } = await body.read();
-      if (done) return;
-      clearTimeout(watchdog);
-      watchdog = setTimeout(() => ended.abort(), silence);
-      for (const e of events.push(text.decode(value, { stream: true }))) {
-        heard();
-        listener.event(e);
-      }
-    }
-  } finally {
-    clearTimeout(watchdog);
-    ended.abort();
-  }
-}
-
-/** sleep ends early when there is a reason to think that the daemon can be reached again. */
-function sleep(ms: number): Promise<void> {
-  return new Promise((wake) => {
-    const done = () => {
-      clearTimeout(timer);
-      window.removeEventListener('online', done);
-      document.removeEventListener('visibilitychange', done);
-      wake();
-    };
-    const timer = setTimeout(done, ms);
-    window.addEventListener('online', done);
-    document.addEventListener('visibilitychange', done);
-  });
+function connect(): MessagePort {
+  if (typeof SharedWorker === 'function') return new SharedWorker(new URL('./hub.worker.ts', import.meta.url), { type: 'module', name: 'sluice' }).port;
+  const { port1, port2 } = new MessageChannel();
+  new Hub().connect(port1);
+  return port2;
 }

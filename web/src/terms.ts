@@ -3,12 +3,13 @@
 import { h } from './dom';
 import { Field } from './field';
 import { formatRate, parseLimit, parseRate } from './rate';
+import { t } from './texts';
 import { type Direction, type DirectionStatus, limitOf, type Patch, type Problem } from './wire';
 
 export class Terms {
   readonly limit: Field;
   /** The fields of the guarantee and the weight, with their labels. */
-  readonly promised: HTMLElement[];
+  readonly others: HTMLElement[];
   private readonly fields: Field[];
 
   constructor(
@@ -19,14 +20,14 @@ export class Terms {
     private readonly complain: (p: Problem | undefined) => void,
   ) {
     const label = `${whose} ${d}`;
-    this.limit = new Field(`${label} limit, as a number`, () => formatRate(limitOf(now().limit)), (text) => this.typed('limit', parseLimit(text)), complain);
-    const guarantee = new Field(`${label} guarantee`, () => (now().guarantee ? formatRate(now().guarantee) : 'none'),
-      (text) => this.typed('guarantee', text.toLowerCase() === 'none' ? 0 : parseRate(text)), complain);
-    const weight = new Field(`${label} weight`, () => String(now().weight), (text) => this.typed('weight', parseWeight(text)), complain);
+    this.limit = new Field(t.asNumber(`${label} ${t.limit}`), () => formatRate(limitOf(now().limit)), (text) => this.typed('limit', parseLimit(text)), complain);
+    const guarantee = new Field(`${label} ${t.guarantee}`, () => (now().guarantee ? formatRate(now().guarantee) : t.none),
+      (text) => this.typed('guarantee', [t.none, 'none'].includes(text.toLowerCase()) ? 0 : parseRate(text)), complain);
+    const weight = new Field(`${label} ${t.weight}`, () => String(now().weight), (text) => this.typed('weight', parseWeight(text)), complain);
     this.fields = [this.limit, guarantee, weight];
-    this.promised = [
-      h('label', { title: 'What is there for it whenever it wants it' }, 'guarantee', guarantee.input),
-      h('label', { title: 'Its share of what is spare: 1 to 10000', class: 'weight' }, 'weight', weight.input),
+    this.others = [
+      h('label', { title: t.guaranteeTip }, t.guarantee, guarantee.input),
+      h('label', { title: t.weightTip, class: 'weight' }, t.weight, weight.input),
     ];
   }
 
@@ -39,7 +40,7 @@ export class Terms {
   private typed(field: 'limit' | 'guarantee' | 'weight', value: number | Problem): Problem | undefined {
     const set = limitOf(this.now()[field]);
     if (typeof value !== 'number') {
-      return { unchanged: `${this.whose} keeps its ${this.d} ${field} of ${field === 'weight' ? set : formatRate(set)}`, ...value };
+      return { unchanged: t.keeps(this.whose, `${this.d} ${t[field]}`, field === 'weight' ? String(set) : formatRate(set)), ...value };
     }
     if (value === set) this.complain(undefined);
     else this.set({ [field]: value });
@@ -49,5 +50,5 @@ export class Terms {
 
 function parseWeight(text: string): number | Problem {
   if (/^\d{1,9}$/.test(text)) return Number(text);
-  return { code: 'invalid', message: `"${text.slice(0, 40)}" is no weight`, try: 'a number from 1 to 10000; 100 unless set' };
+  return { code: 'invalid', message: t.noWeight(text.slice(0, 40)), try: t.weightTry };
 }

@@ -57,6 +57,21 @@ export class Timeline {
     }
   }
 
+  /** each calls take with every known value of a line since then. */
+  each(s: Series, since: number, take: (at: number, value: number) => void): void {
+    for (let i = this.first(since); i < this.next; i++) {
+      const v = s[i % this.size] ?? NaN;
+      if (!Number.isNaN(v)) take(this.at[i % this.size] ?? 0, v);
+    }
+  }
+
+  /** sum adds up what is known since then. */
+  sum(s: Series, since: number): number {
+    let sum = 0;
+    this.each(s, since, (_, v) => (sum += v));
+    return sum;
+  }
+
   /** peak is the highest known value since then, or 0. */
   peak(s: Series, since: number): number {
     let most = 0;

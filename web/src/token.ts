@@ -6,6 +6,7 @@
 
 import { Failure } from './api';
 import { must, setText } from './dom';
+import { t } from './texts';
 import { keyOf, newNonce, sign } from './sign';
 
 const kept = 'sluice.token';
@@ -24,7 +25,7 @@ const known = (): boolean => (certified ? sessionStorage.getItem(kept) !== null 
 export async function takeToken(): Promise<void> {
   const given = new URLSearchParams(location.hash.slice(1)).get('token');
   if (!given) return;
-  history.replaceState(null, '', location.pathname + location.search);
+  history.replaceState(null, '', `${location.pathname}${location.search}#/`);
   await know(given);
 }
 
@@ -38,12 +39,30 @@ export async function authorization(method: string, path: string, body: string, 
   if (!crypto.subtle) {
     throw new Failure({
       code: 'unsupported',
-      message: 'this page came over plain http from another machine, where a browser can sign nothing',
-      unchanged: 'nothing was changed',
-      try: "the daemon's own https address, or a tunnel: ssh -L 8511:127.0.0.1:8511 HOST, then http://localhost:8511/",
+      message: t.plainHTTP,
+      unchanged: t.nothingChanged,
+      try: t.plainHTTPTry,
     });
   }
-  return key ? sign(key, method, path, await challenge(), newNonce(), body) : '';
+  return key ? sign(key, method, path, await recently(challenge), newNonce(), body) : '';
+}
+
+/** Whether this tab has a token, so that what needs one can be asked without asking the person. */
+export const hasToken = (): boolean => known();
+
+// A challenge is good for a minute; what is signed with it differs by the nonce.
+let challenged: { at: number; text: string } | undefined;
+
+async function recently(challenge: () => Promise<string>): Promise<string> {
+  if (!challenged || performance.now() - challenged.at > 20_000) challenged = { at: performance.now(), text: await challenge() };
+  return challenged.text;
+}
+
+/** anew forgets the challenge: the daemon that made it may have been started again. True if there was one. */
+export function anew(): boolean {
+  const had = challenged !== undefined && challenged.at < performance.now() - 50;
+  challenged = undefined;
+  return had;
 }
 
 let asking: Promise<boolean> | undefined;
@@ -57,7 +76,7 @@ export function askToken(): Promise<boolean> {
 function ask(): Promise<boolean> {
   const dialog = must<HTMLDialogElement>('#ask-token');
   const input = must<HTMLInputElement>('#token');
-  setText(must('#ask-token .rejected'), known() ? 'The token this tab had was not accepted.' : '');
+  setText(must('#ask-token .rejected'), known() ? t.rejected : '');
   input.value = '';
   dialog.returnValue = '';
   const form = must<HTMLFormElement>('#ask-token form');

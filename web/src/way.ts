@@ -2,6 +2,7 @@
 
 import type { Allocation, Change, Direction } from './wire';
 import { directions, limitOf } from './wire';
+import { t } from './texts';
 import { formatRate } from './rate';
 
 export interface Step {
@@ -37,32 +38,32 @@ export const said = (c: Change): string => c.note ?? differences(c);
 
 /** resultOf is what became of a change, and the class that it is shown in. */
 export function resultOf(c: Change, undone: boolean): { text: string; kind: string } {
-  if (c.note) return c.verified ? { text: 'repaired', kind: 'quiet' } : { text: 'not enforced', kind: 'undone' };
-  if (undone) return { text: 'taken back', kind: 'quiet' };
-  return { text: c.result === 'done' && c.verified ? 'verified' : c.result, kind: c.result };
+  if (c.note) return c.verified ? { text: t.repaired, kind: 'quiet' } : { text: t.notEnforcedShort, kind: 'undone' };
+  if (undone) return { text: t.takenBack, kind: 'quiet' };
+  return { text: c.result === 'pending' ? t.under : c.result === 'undone' ? t.undone : c.verified ? t.verified : t.done, kind: c.result };
 }
 
 /** differences say what a change changed: "tx 100mbit → 50mbit". */
 export function differences(c: Change): string {
   let said = directions.map((d) => difference(d, c.from[d], c.to[d])).filter((s) => s !== '');
   const [tx = '', rx = ''] = said.map((s) => s.slice(3));
-  if (said.length === 2 && tx === rx) said = [`both ${tx}`];
+  if (said.length === 2 && tx === rx) said = [`${t.both} ${tx}`];
   if (c.from.group !== c.to.group) said.unshift(moved(c));
-  return said.join(', ') || 'nothing';
+  return said.join(', ') || t.nothing;
 }
 
 /** moved says which group a vif or group is in now, or that a group is new or gone. */
 function moved(c: Change): string {
-  if (c.vif < 0 && !c.from.group) return c.to.group === 'host' ? 'made' : `made in ${c.to.group}`;
-  if (c.vif < 0 && !c.to.group) return 'deleted';
-  return `group ${c.from.group ?? 'host'} → ${c.to.group ?? 'host'}`;
+  if (c.vif < 0 && !c.from.group) return c.to.group === 'host' ? t.made : t.madeIn(c.to.group ?? '');
+  if (c.vif < 0 && !c.to.group) return t.deleted;
+  return `${t.groupIn(c.from.group ?? 'host')} → ${c.to.group ?? 'host'}`;
 }
 
 function difference(d: Direction, from: Allocation, to: Allocation): string {
   const parts: string[] = [];
   if (limitOf(from.limit) !== limitOf(to.limit)) parts.push(`${formatRate(limitOf(from.limit))} → ${formatRate(limitOf(to.limit))}`);
-  if (from.guarantee !== to.guarantee) parts.push(`guarantee ${formatRate(from.guarantee)} → ${formatRate(to.guarantee)}`);
-  if (from.weight !== to.weight) parts.push(`weight ${from.weight} → ${to.weight}`);
-  if ((from.priority ?? 0) !== (to.priority ?? 0)) parts.push(`priority ${from.priority ?? 0} → ${to.priority ?? 0}`);
+  if (from.guarantee !== to.guarantee) parts.push(`${t.guarantee} ${formatRate(from.guarantee)} → ${formatRate(to.guarantee)}`);
+  if (from.weight !== to.weight) parts.push(`${t.weight} ${from.weight} → ${to.weight}`);
+  if ((from.priority ?? 0) !== (to.priority ?? 0)) parts.push(`${t.priority} ${from.priority ?? 0} → ${to.priority ?? 0}`);
   return parts.length ? `${d} ${parts.join(', ')}` : '';
 }

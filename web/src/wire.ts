@@ -1,36 +1,27 @@
-// The words on the wire, as docs/architecture.md and the root package's JSON tags say them.
+// The words on the wire: types that openapi.ts has of docs/openapi.json, under the names that the page uses.
 // Rates are bit/s; null is none.
+
+import type * as api from './openapi';
+import { t } from './texts';
 
 export type Direction = 'tx' | 'rx';
 export const directions: readonly Direction[] = ['tx', 'rx'];
 
-export interface DirectionStatus {
-  usage: number;
-  demand: number;
-  limit: number | null;
-  guarantee: number;
-  weight: number;
-  priority?: number;
-}
+/** Go's Rate may be "no limit", so the document lets every rate be null; these never are. */
+type Sure<T, K extends keyof T> = Omit<T, K> & { [P in K]: NonNullable<T[P]> };
+export type DirectionStatus = Sure<api.DirectionStatus, 'usage' | 'demand' | 'guarantee'>;
+export type Allocation = Sure<api.Allocation, 'guarantee'>;
+export type Allocations = Omit<api.Allocations, Direction> & Record<Direction, Allocation>;
+export type Change = Omit<api.Change, 'from' | 'to' | 'back'> & { from: Allocations; to: Allocations; back?: Allocations };
+export type Group = Omit<api.GroupStatus, Direction> & Record<Direction, DirectionStatus>;
+export type { Effect, EffectDirection, Link, Recent } from './openapi';
+export type Problem = Omit<api.Error, 'code'> & { code: string };
 
-export interface VIFStatus {
-  vm: string;
-  uuid?: string;
-  vif: number;
-  mac?: string;
-  device: string;
-  source: 'guest' | 'host';
-  state: string;
-  revision: number;
-  group?: string;
-  tx: DirectionStatus;
-  rx: DirectionStatus;
-  guest?: { tx: number; rx: number; at: string; disagrees?: boolean };
-  problem?: string;
-  /** Why its frames do not obey what is set, in words. */
-  not_enforced?: string;
-}
+/** A vif's line. key is its identity where the daemon says it; absent: what is kept of one that is not there. */
+export type VIFStatus = Omit<api.VifStatus, Direction | 'guest'> &
+  Record<Direction, DirectionStatus> & { guest?: Sure<NonNullable<api.VifStatus['guest']>, Direction>; key?: string; absent?: boolean };
 
+/** The events' document is no part of OpenAPI: architecture.md says what a data set is. */
 export interface DataSet {
   at: string;
   interval_ns: number;
@@ -38,72 +29,17 @@ export interface DataSet {
   vifs: VIFStatus[] | null;
 }
 
-export interface Allocation {
-  guarantee: number;
-  limit: number | null;
-  weight: number;
-  priority?: number;
-}
-
-/** Allocations are both directions' and the group's name: of a group itself the one that it is in. */
-export interface Allocations extends Record<Direction, Allocation> {
-  group?: string;
-}
-
-/** A group of vifs, and what they use together. */
-export interface Group {
-  name: string;
-  parent: string;
-  revision: number;
-  tx: DirectionStatus;
-  rx: DirectionStatus;
-  members: string[];
-}
-
 /** A Patch is what is to change of one direction. */
 export type Patch = Partial<Record<'limit' | 'guarantee' | 'weight' | 'priority', number>>;
 
-export interface Change {
-  id: number;
-  vm: string;
-  vif: number;
-  key: string;
-  device: string;
-  by: string;
-  at: string;
-  from: Allocations;
-  to: Allocations;
-  result: 'pending' | 'done' | 'undone';
-  verified: boolean;
-  states: { state: string; at: string }[] | null;
-  took_ns: number;
-  error?: string;
-  undoes?: number;
-  /** What was found in the kernel and done about it, of a record that changed no setting. */
-  note?: string;
-}
-
-export interface Recent {
-  at: number[] | null; // ms
-  vifs: { key: string; vm: string; vif: number; tx: (number | null)[]; rx: (number | null)[] }[] | null;
-}
-
-/** A failure told to a person. */
-export interface Problem {
-  code: string;
-  message: string;
-  unchanged?: string;
-  try?: string;
-}
-
-/** keyOf is a vif's identity, as sluice.VIF.Key makes it. */
-export function keyOf(v: Pick<VIFStatus, 'vm' | 'uuid' | 'vif' | 'mac'>): string {
-  return `${v.uuid || v.vm}/${v.mac || v.vif}`;
+/** keyOf is a vif's identity: what the daemon says, else as sluice.VIF.Key makes it. */
+export function keyOf(v: Pick<VIFStatus, 'vm' | 'uuid' | 'vif' | 'mac' | 'key'>): string {
+  return v.key || `${v.uuid || v.vm}/${v.mac || v.vif}`;
 }
 
 /** nameOf is what people call whose settings a change set. */
-export function nameOf(c: Pick<Change, 'vm' | 'vif'>): string {
-  return c.vif < 0 ? `group ${c.vm.slice(1)}` : `${c.vm} vif ${c.vif}`;
+export function nameOf(c: { vm: string; vif: number }): string {
+  return c.vif < 0 ? t.groupLabel(c.vm.slice(1)) : t.vif(c.vm, c.vif);
 }
 
 /** limitOf reads a limit of the wire: none is Infinity from here on. */

@@ -1,11 +1,12 @@
-// The limit as a gate: a line across the chart that a hand or a key moves on its post.
+// The limit as a line across the chart, that a hand or a key moves.
 // While it is moved a ghost shows where it would go; the line itself moves when the kernel has.
 
-import { limitAt, limitByKey, underHand } from './drag';
+import { guaranteeAt, guaranteeByKey, limitAt, limitByKey, underHand } from './drag';
 import { h, setText } from './dom';
+import { t } from './texts';
 import { formatRate, minLimit } from './rate';
 
-export interface GateEvents {
+export interface LineEvents {
   begin(): void; // the line was taken up
   preview(limit: number | undefined): void; // it would go there; undefined: nothing is asked for any more
   commit(limit: number): void; // it was let go there
@@ -14,11 +15,13 @@ export interface GateEvents {
 /** A press moves this far before it is a drag, px. */
 const slack = 3;
 
-export class Gate {
+export class Line {
   private readonly line: HTMLElement;
   private readonly tab: HTMLElement;
   private readonly ghost: HTMLElement;
   private readonly level: HTMLElement;
+  private readonly draft: HTMLElement; // where a draft has it
+  private planned: number | undefined;
   private limit = Infinity;
   private asked: number | undefined; // where the ghost is
   private ceiling = Infinity;
@@ -29,16 +32,18 @@ export class Gate {
   constructor(
     over: HTMLElement,
     name: string,
-    private readonly events: GateEvents,
+    private readonly events: LineEvents,
+    private readonly kind: 'limit' | 'guarantee' = 'limit',
   ) {
-    this.tab = h('span', { class: 'gate-tab' });
+    if (kind === 'guarantee') this.limit = 0;
+    this.tab = h('span', { class: 'line-tab' });
     this.line = h('div', {
-      class: 'gate',
+      class: `line ${kind}`,
       role: 'slider',
       tabindex: 0,
       'aria-label': name,
       'aria-orientation': 'vertical',
-      'aria-valuemin': minLimit,
+      'aria-valuemin': kind === 'limit' ? minLimit : 0,
       pointerdown: (e: PointerEvent) => this.take(e),
       pointermove: (e: PointerEvent) => this.move(e),
       pointerup: (e: PointerEvent) => this.release(e),
@@ -46,9 +51,11 @@ export class Gate {
       keydown: (e: KeyboardEvent) => this.key(e),
       blur: () => this.hand || this.sending || this.cancel(),
     }, this.tab);
-    this.ghost = h('div', { class: 'ghost', 'aria-hidden': 'true', hidden: true }, h('span', { class: 'gate-tab' }));
+    this.ghost = h('div', { class: `ghost ${kind}`, 'aria-hidden': 'true', hidden: true }, h('span', { class: 'line-tab' }));
+    this.draft = h('div', { class: `ghost planned ${kind}`, 'aria-hidden': 'true', hidden: true }, h('span', { class: 'line-tab' }));
     this.level = h('div', { class: 'level' });
-    over.append(h('div', { class: 'post', 'aria-hidden': 'true' }, this.level), this.ghost, this.line);
+    if (kind === 'limit') over.append(h('div', { class: 'post', 'aria-hidden': 'true' }, this.level));
+    over.append(this.draft, this.ghost, this.line);
   }
 
   /** Whether a hand is on the line, so that nothing may be moved from under it. */
@@ -72,19 +79,31 @@ export class Gate {
     this.tell();
   }
 
+  /** plan shows where a draft has it; undefined is nowhere. */
+  plan(value: number | undefined): void {
+    if (value === this.planned) return;
+    this.planned = value;
+    this.draft.hidden = value === undefined;
+    if (value !== undefined) setText(this.draft.firstElementChild ?? this.draft, `${t.draft}: ${this.spell(value)}`);
+    this.tell();
+    this.place(this.top, this.height, NaN);
+  }
+
   /** place puts everything where the chart's axis says. */
   place(top: number, height: number, usage: number): void {
     this.top = top;
     this.height = height;
     const y = this.yOf(this.limit);
     this.line.style.transform = `translateY(${y.toFixed(1)}px)`;
-    this.line.classList.toggle('none', this.limit === Infinity);
+    this.line.classList.toggle('none', this.limit === (this.kind === 'limit' ? Infinity : 0));
     this.line.classList.toggle('beyond', this.limit !== Infinity && this.limit > top * 1.001);
     if (!Number.isNaN(usage)) this.level.style.transform = `scaleY(${Math.min(1, usage / top).toFixed(4)})`;
-    if (this.asked === undefined) return;
-    const lifted = this.asked === Infinity;
-    this.ghost.style.transform = `translateY(${(lifted ? -10 : this.yOf(this.asked)).toFixed(1)}px)`;
-    this.ghost.classList.toggle('lifted', lifted);
+    for (const [ghost, at] of [[this.ghost, this.asked], [this.draft, this.planned]] as const) {
+      if (at === undefined) continue;
+      const lifted = at === Infinity;
+      ghost.style.transform = `translateY(${(lifted ? -10 : this.yOf(at)).toFixed(1)}px)`;
+      ghost.classList.toggle('lifted', lifted);
+    }
   }
 
   /** underHand is the axis's end while the line is held: it gives way at the ends. */
@@ -93,7 +112,7 @@ export class Gate {
     const next = underHand(top, this.hand.y, this.height, ms, this.ceiling);
     if (next !== top) {
       this.top = next;
-      this.ask(limitAt(this.hand.y, this.height, next, this.ceiling));
+      this.ask(this.at(this.hand.y, next));
     }
     return next;
   }
@@ -106,6 +125,10 @@ export class Gate {
 
   private yOf(limit: number): number {
     return limit === Infinity ? 0 : this.height * (1 - Math.min(1, limit / this.top));
+  }
+
+  private at(y: number, top: number): number {
+    return (this.kind === 'limit' ? limitAt : guaranteeAt)(y, this.height, top, this.ceiling);
   }
 
   private take(e: PointerEvent): void {
@@ -127,7 +150,7 @@ export class Gate {
       this.events.begin();
     }
     hand.y = e.clientY - (this.line.parentElement?.getBoundingClientRect().top ?? 0) - hand.grip;
-    this.ask(limitAt(hand.y, this.height, this.top, this.ceiling));
+    this.ask(this.at(hand.y, this.top));
   }
 
   private release(e: PointerEvent): void {
@@ -143,7 +166,7 @@ export class Gate {
     if (e.key === 'Escape') this.cancel();
     else if ((e.key === 'Enter' || e.key === ' ') && this.asked !== undefined && !this.hand) this.commit();
     else {
-      const next = limitByKey(e.key, this.asked ?? this.limit, this.ceiling, this.top);
+      const next = (this.kind === 'limit' ? limitByKey : guaranteeByKey)(e.key, this.asked ?? this.limit, this.ceiling, this.top);
       if (next === undefined) return;
       if (this.asked === undefined) this.events.begin();
       this.ask(next);
@@ -175,17 +198,23 @@ export class Gate {
     this.asked = limit;
     this.ghost.hidden = limit === undefined;
     this.line.classList.toggle('asking', limit !== undefined);
-    if (limit !== undefined) setText(this.ghost.firstElementChild ?? this.ghost, formatRate(limit));
+    if (limit !== undefined) setText(this.ghost.firstElementChild ?? this.ghost, this.spell(limit));
     this.tell();
     this.place(this.top, this.height, NaN);
     this.events.preview(limit);
   }
 
+  private spell(v: number): string {
+    if (this.kind === 'guarantee') return `${t.guarantee} ${v ? formatRate(v) : t.none}`;
+    return v === Infinity ? t.unlimited : formatRate(v);
+  }
+
   private tell(): void {
-    setText(this.tab, this.limit === Infinity ? 'no limit' : formatRate(this.limit));
+    setText(this.tab, this.spell(this.limit));
     const most = this.ceiling;
     const value = this.asked ?? this.limit;
-    const text = formatRate(this.limit) + (this.asked === undefined ? '' : `; would be ${formatRate(this.asked)}: Enter applies, Escape does not`);
+    const now = formatRate(this.limit) + (this.planned === undefined ? '' : `; ${t.draft}: ${formatRate(this.planned)}`);
+    const text = this.asked === undefined ? now : t.wouldBe(now, formatRate(this.asked));
     const set = (name: string, v: string) => this.line.getAttribute(name) === v || this.line.setAttribute(name, v);
     set('aria-valuemax', String(most));
     set('aria-valuenow', String(Math.min(most, value)));
