@@ -192,6 +192,9 @@ func (c *Control) begin(ctx context.Context, vif sluice.VIF, seen Node, change s
 		c.admission.Lock()
 		defer c.admission.Unlock()
 	}
+	if seen.State != sluice.Connected { // a rehearsal may say what would come after the change that is under way
+		return sluice.Change{}, c.conflict(ctx, vif)
+	}
 	change, err := c.check(ctx, vif, seen, change)
 	if err != nil {
 		return sluice.Change{}, err
@@ -218,9 +221,6 @@ func (c *Control) begin(ctx context.Context, vif sluice.VIF, seen Node, change s
 func (c *Control) check(ctx context.Context, vif sluice.VIF, seen Node, change sluice.Change) (sluice.Change, error) {
 	change.VM, change.VIF, change.Key, change.Device = vif.VM, vif.Index, vif.Key(), vif.Device
 	change.Result = sluice.Pending
-	if seen.State != sluice.Connected {
-		return sluice.Change{}, c.conflict(ctx, vif)
-	}
 	nodes, err := c.neighbours(ctx, vif, change)
 	if err != nil {
 		return sluice.Change{}, err

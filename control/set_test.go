@@ -158,6 +158,11 @@ func TestTwoAtOnce(t *testing.T) {
 	if sluice.CodeOf(err) != sluice.Conflict || !strings.Contains(err.Error(), "web vif 0 is just being changed by root to 10mbit") {
 		t.Errorf("the second is told: %v", err)
 	}
+	dry := limit(web, 20*sluice.Mbit)
+	dry.DryRun = true
+	if c := h.ask(dry); c.To.Tx.Limit != 20*sluice.Mbit || c.From.Tx.Limit != 10*sluice.Mbit {
+		t.Errorf("a dry run meanwhile: from %s to %s", c.From, c.To)
+	}
 	neighbour := make(chan error)
 	go func() {
 		_, err := h.Set(context.Background(), limit(ftp, 30*sluice.Mbit))

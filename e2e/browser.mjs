@@ -7,12 +7,15 @@ import { readFileSync } from 'node:fs';
 const { chromium } = createRequire(pathToFileURL(resolve('../web/package.json')))('playwright-core');
 const axe = readFileSync('../web/node_modules/axe-core/axe.min.js', 'utf8');
 
-export const launch = () => chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+export const launch = () => chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'], timeout: 90_000 });
 
 /** watch notes in errors what the page's console says, and a token that leaves it in any header, body or address: who has the port might not be the daemon. */
 export function watch(page, token, errors) {
   page.on('request', (r) => {
     if (`${Object.values(r.headers())} ${r.postData() ?? ''} ${r.url()}`.includes(token)) errors.push(`the token went out to ${r.url()}`);
+  });
+  page.on('response', async (r) => {
+    if (r.status() >= 400 && r.status() !== 422) errors.push(`${r.status()} to ${r.request().method()} ${r.url()} ${r.request().postData() ?? ''}: ${await r.text().catch(String)}`);
   });
   page.on('pageerror', (e) => errors.push(e.stack ?? e.message));
   page.on('console', (m) => m.type() === 'error' && !m.text().includes('422') && errors.push(m.text()));

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -42,16 +43,15 @@ func TestPage(t *testing.T) {
 			}
 		}
 	}()
-	var out []byte
+	var out, said []byte
 	h.ns.Do(func() {
 		cmd := exec.Command("timeout", "150", "node", "page.mjs", "http://127.0.0.1:8511/", strings.TrimSpace(string(token)), pictures(t, h.path("page.png")))
-		cmd.Stderr = os.Stderr
-		out, err = cmd.Output()
+		out, said, err = browse(cmd)
 	})
 	close(stop)
 	<-flowing
 	if err != nil {
-		t.Fatalf("the browser: %v\n%s", err, h.log)
+		t.Fatalf("%s\nthe browser: %v\n%s", h.log, err, said)
 	}
 	var seen struct {
 		Errors                []string
@@ -94,6 +94,14 @@ func TestPage(t *testing.T) {
 	if r := h.flow(); r > 10e6 {
 		t.Errorf("the flow has %.1f Mbit/s of 8", r/1e6)
 	}
+}
+
+// browse runs a test of the page, and has apart what it printed and what it complained of.
+func browse(cmd *exec.Cmd) (out, said []byte, err error) {
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err = cmd.Output()
+	return out, complaints.Bytes(), err
 }
 
 func rate(t *testing.T, s string) float64 {
@@ -156,14 +164,13 @@ func TestPageOfMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []byte
+	var out, said []byte
 	h.ns.Do(func() {
 		cmd := exec.Command("timeout", "180", "node", "many.mjs", "http://127.0.0.1:8511/", strings.TrimSpace(string(token)), pictures(t, h.path("page.png")))
-		cmd.Stderr = os.Stderr
-		out, err = cmd.Output()
+		out, said, err = browse(cmd)
 	})
 	if err != nil {
-		t.Fatalf("the browser: %v\n%s\n%s", err, out, h.log)
+		t.Fatalf("%s\nthe browser: %v\n%s%s", h.log, err, out, said)
 	}
 	var seen struct {
 		Errors, English                              []string

@@ -128,7 +128,8 @@ function take(data: DataSet): void {
   layers.update(model, now);
   for (const v of model.present()) looks.take(v);
   if (now - linkAsked > 10_000) void askLink(now);
-  if (now - absentAsked > 60_000) void askAbsent(now);
+  absentMoved ||= model.moved;
+  if (now - absentAsked > (absentMoved ? 2000 : 60_000)) void askAbsent(now);
   if (route.view !== 'vm') for (const s of stacks) s.update();
   if (route.view !== 'vm') table.update(now);
   else {
@@ -149,11 +150,18 @@ async function askLink(now: number): Promise<void> {
 }
 
 let absentAsked = -Infinity;
+let absentMoved = false; // since then a vif came or went
 
 /** askAbsent asks what is kept of vifs that are not there. */
 async function askAbsent(now: number): Promise<void> {
   absentAsked = now;
-  model.absences(await api.vifs().catch(() => []));
+  absentMoved = false;
+  try {
+    model.absences(await api.vifs());
+  } catch {
+    absentAsked = now - 50_000; // what was known stands, until the question is put again
+    return;
+  }
   showAbsent(model.absent.values(), async (v) => {
     await writer.forget(v);
     await askAbsent(performance.now());

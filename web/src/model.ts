@@ -39,6 +39,8 @@ export class Model {
   /** The journal, newest first. */
   changes: Change[] = [];
   readonly absent = new Map<string, VIFStatus>();
+  /** Whether the newest data set has other vifs than the one before. */
+  moved = false;
   interval = 1000; // ms between data sets
   /** The page's clock (performance.now) less the daemon's, as the quickest data set showed it. */
   clockOffset = Infinity;
@@ -130,6 +132,7 @@ export class Model {
     if (now - at > this.clockOffset + 60_000) this.clockOffset = now - at;
     for (const v of this.vifs.values()) v.missed++;
     this.know(data);
+    this.moved = false;
     for (const d of directions) {
       this.capacity[d] = limitOf(data.capacity[d]);
       this.sum[d] = 0;
@@ -137,6 +140,7 @@ export class Model {
     for (const status of data.vifs ?? []) {
       const v = this.vifs.get(keyOf(status));
       if (!v || status.absent) continue;
+      this.moved ||= v.missed !== 1;
       v.missed = 0;
       for (const d of directions) this.take(v, d);
       const drops = (status.tx.drops ?? 0) + (status.rx.drops ?? 0);
@@ -144,7 +148,10 @@ export class Model {
       if (v.unseen && (status.revision > v.unseen.revision || now > v.unseen.until) && status.state === 'Connected') v.unseen = undefined;
     }
     for (const d of directions) this.timeline.set(this.total[d].usage, this.sum[d]);
-    for (const v of this.vifs.values()) if (v.missed > spanMS / this.interval) this.drop(v);
+    for (const v of this.vifs.values()) {
+      this.moved ||= v.missed === 1;
+      if (v.missed > spanMS / this.interval) this.drop(v);
+    }
     for (const wake of this.waiting.splice(0)) wake();
   }
 

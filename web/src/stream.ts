@@ -12,13 +12,12 @@ export interface Listener {
 
 /** follow keeps link and listener up to date for as long as the page lives; shown is what reading shows of the token. */
 export function follow(link: Link, listener: Listener, shown: () => Promise<string>): void {
-  const hub = connect();
+  let hub: MessagePort;
   const tell = async () => {
     const visible = !document.hidden;
     hub.postMessage({ visible, base: document.baseURI.replace(/[#?].*$/, ''), authorization: visible ? await shown() : '' } satisfies FromTab);
   };
-  hub.onmessage = (e: MessageEvent<ToTab>) => {
-    const m = e.data;
+  const hear = ({ data: m }: MessageEvent<ToTab>) => {
     if (m.kind === 'event') listener.event(m.name, m.data);
     else if (m.kind === 'refused') listener.refused(new Failure(m.problem));
     else if (m.kind === 'opened') {
@@ -31,16 +30,29 @@ export function follow(link: Link, listener: Listener, shown: () => Promise<stri
       link.retryAt = performance.now() + m.wait;
     }
   };
+  const use = (port: MessagePort) => {
+    hub = port;
+    hub.onmessage = hear;
+    void tell();
+  };
+  use(connect(() => link.open || use(alone())));
   document.addEventListener('visibilitychange', () => void tell());
   window.addEventListener('online', () => void tell());
   window.addEventListener('pagehide', () => hub.postMessage({ visible: false, base: '', authorization: '' } satisfies FromTab));
   window.addEventListener('pageshow', (e) => e.persisted && void tell());
   setInterval(() => document.hidden || void tell(), beat);
-  void tell();
 }
 
-function connect(): MessagePort {
-  if (typeof SharedWorker === 'function') return new SharedWorker(new URL('./hub.worker.ts', import.meta.url), { type: 'module', name: 'sluice' }).port;
+/** connect is the way to the hub of all tabs; lost is called where the browser cannot start it. */
+function connect(lost: () => void): MessagePort {
+  if (typeof SharedWorker !== 'function') return alone();
+  const worker = new SharedWorker(new URL('./hub.worker.ts', import.meta.url), { type: 'module', name: 'sluice' });
+  worker.onerror = lost;
+  return worker.port;
+}
+
+/** alone is a hub for this tab only. */
+function alone(): MessagePort {
   const { port1, port2 } = new MessageChannel();
   new Hub().connect(port1);
   return port2;
