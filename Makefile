@@ -3,9 +3,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 LAB_CACHE ?= /var/cache/sluice-lab
 
-.PHONY: all go deps build page demo demo-down demo-image bench test test-unit test-page test-e2e test-xen lint generate clean
+.PHONY: all go deps build packages page demo demo-down demo-image bench test test-unit test-page test-e2e test-xen lint generate clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# A tag v1.2.3 is version 1.2.3; without one it grows with every commit.
+PACKAGE_VERSION := $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null | sed s/^v// | grep . || echo 0.0.$$(git rev-list --count HEAD 2>/dev/null || echo 0))
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 GO_BUILD := CGO_ENABLED=0 go build $(GOFLAGS_STATIC)
 
@@ -57,6 +59,9 @@ test-e2e: build ## QEMU guests and Chromium
 test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
 
+packages: go page ## dist/*.deb and *.rpm, for amd64 and arm64
+	packaging/build.sh dist $(PACKAGE_VERSION)
+
 bench: go deps build ## the figures, each beside its peer; about three quarters of an hour on a quiet machine
 	go run ./bench -readme README.md
 
@@ -68,4 +73,4 @@ generate: go ## the OpenAPI document
 	go generate ./...
 
 clean:
-	rm -rf bin web/dist/* web/node_modules bench/out
+	rm -rf bin dist web/dist/* web/node_modules bench/out

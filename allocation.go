@@ -79,6 +79,11 @@ type Allocations struct {
 	// Group is the group that a vif shares with: "" is none. A group's own is
 	// the one that it is in, or [HostGroup]; "" is that it does not exist.
 	Group string `json:"group,omitempty"`
+	// Profile is the one that a vif has, which gives what was not set for it
+	// itself; "" is none. See [Profiles.Resolve].
+	Profile string `json:"profile,omitempty"`
+	// Own are the fields that were set for the vif itself. See [Allocations.Set].
+	Own Fields `json:"own,omitempty"`
 }
 
 // UnshapedBoth is the state of a vif that nobody has set anything for.
@@ -113,6 +118,9 @@ func (a Allocations) String() string {
 	}
 	if a.Group != "" && a.Group != HostGroup {
 		s += " in group " + a.Group
+	}
+	if a.Profile != "" {
+		s += " by profile " + a.Profile
 	}
 	return s
 }

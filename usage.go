@@ -45,7 +45,9 @@ type VIFStatus struct {
 	State    State           `json:"state"`
 	Revision uint64          `json:"revision"` // of its settings; for compare-and-set
 	Group    string          `json:"group,omitempty"`
-	Absent   bool            `json:"absent,omitempty"` // it is not there: this is what is kept for when it comes
+	Profile  string          `json:"profile,omitempty"` // see [Allocations]
+	Own      Fields          `json:"own,omitempty"`     // what was set for it itself
+	Absent   bool            `json:"absent,omitempty"`  // it is not there: this is what is kept for when it comes
 	Tx       DirectionStatus `json:"tx"`
 	Rx       DirectionStatus `json:"rx"`
 	Guest    *GuestReport    `json:"guest,omitempty"`

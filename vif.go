@@ -17,6 +17,10 @@ type VIF struct {
 	MAC    string `json:"mac"`    // the guest's own MAC, lower case, where an authority names it
 	Device string `json:"device"` // the host's network device: tap0, vif1.0; reused, so never an identity; "" if the vif is absent
 
+	// Profile is the name of the profile that the VM's own description on the
+	// host asks for; "" if it asks for none.
+	Profile string `json:"-"`
+
 	// What tells a device from another that has its name later: its own MAC,
 	// lower case, and the kernel's index of it (ifindex). "" and 0 where unknown.
 	DeviceMAC   string `json:"-"`

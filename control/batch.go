@@ -134,6 +134,11 @@ func (c *Control) SetAll(ctx context.Context, requests []Request) ([]sluice.Chan
 	if requests[0].DryRun {
 		return c.rehearseAll(ctx, steps)
 	}
+	return c.makeAll(ctx, rounds)
+}
+
+// makeAll makes steps that were ordered, all or none.
+func (c *Control) makeAll(ctx context.Context, rounds [][]step) ([]sluice.Change, error) {
 	done, err := c.steps(ctx, rounds)
 	if err == nil {
 		return done, nil
@@ -192,6 +197,10 @@ func (c *Control) plan(ctx context.Context, requests []Request) (steps []step, r
 	if err != nil {
 		return nil, nil, err
 	}
+	profiles, err := c.Profiles(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	asked := now()
 	steps = make([]step, len(requests))
 	seen := make(map[string]bool, len(requests))
@@ -204,7 +213,7 @@ func (c *Control) plan(ctx context.Context, requests []Request) (steps []step, r
 		switch {
 		case seen[key]:
 			return nil, nil, invalid(fmt.Sprintf("there are two changes of %s", vif), "one that says all")
-		case r.Tx.empty() && r.Rx.empty() && r.Group == nil && !r.Delete:
+		case r.empty():
 			return nil, nil, invalid(fmt.Sprintf("the change of %s sets nothing", vif), "a limit, guarantee, weight or priority for tx or rx")
 		}
 		now, err := c.Store.Get(ctx, key)
@@ -214,7 +223,7 @@ func (c *Control) plan(ctx context.Context, requests []Request) (steps []step, r
 		if seen[key] = true; now.State != sluice.Connected || r.Revision != nil && *r.Revision != now.Revision {
 			return nil, nil, c.conflict(ctx, vif)
 		}
-		to, err := r.to(vif, now.Value)
+		to, err := r.to(vif, now.Value, profiles)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -100,7 +100,7 @@ func (s *census) keep(ctx context.Context, vifs ...sluice.VIF) error {
 		if v.Device == "" { // absent: what it was known by stands
 			continue
 		}
-		v.DeviceIndex = 0 // of this boot only
+		v.DeviceIndex, v.Profile = 0, "" // of this boot only
 		if !v.IsGroup() && s.records[v.ID] != v {
 			fresh = append(fresh, v)
 		}
@@ -149,6 +149,15 @@ func (s *census) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.records, id)
+}
+
+// fleeting says whether a record is of a vif that nobody named: when its device
+// has gone it cannot come back.
+func (s *census) fleeting(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.records[id]
+	return ok && r.Nameless()
 }
 
 // absent are the vifs that there are records of and that are not present, by

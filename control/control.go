@@ -92,6 +92,11 @@ type Store interface {
 	// Forget deletes a node and its record, and gives c its ID and journals it,
 	// all or nothing. It fails with Conflict when the node is not as seen any more.
 	Forget(ctx context.Context, c *sluice.Change, seen Node) error
+	// Profiles returns the host's profiles; none have revision 0.
+	Profiles(ctx context.Context) (sluice.Profiles, error)
+	// PutProfiles keeps p instead of those with its revision, and gives it the
+	// new one. It fails with Conflict where they are at another.
+	PutProfiles(ctx context.Context, p *sluice.Profiles) error
 	// Note gives c its ID and journals it. It changes no node.
 	Note(ctx context.Context, c *sluice.Change) error
 	// Change returns one journal record; NotFound if there is none.
@@ -114,6 +119,8 @@ type Request struct {
 	VIF      int     // the index of its interface
 	Tx, Rx   *Patch  // nil: that direction stays as it is
 	Group    *string // if set, the group to be in from now on; [sluice.HostGroup] for none
+	Profile  *string // if set, the profile that it has whatever its name and description say; "" for none
+	Reset    bool    // what was set for the vif itself is dropped first: its profile's values hold
 	Delete   bool    // the group ceases to be
 	Revision *uint64 // if set, the revision the asker saw; another one now is a Conflict
 	By       string  // who asks, for the journal

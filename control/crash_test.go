@@ -336,7 +336,7 @@ func TestKillAtRandom(t *testing.T) {
 		l := live(t, ns, dir, "")
 		for device := range l.nodes {
 			n, last := l.agrees(ns, device), acknowledged[device]
-			if n.Change < last.Acked || n.Change == last.Acked && last.Acked != 0 && n.Value != limited(last.Mbit*sluice.Mbit) {
+			if n.Change < last.Acked || n.Change == last.Acked && last.Acked != 0 && n.Value.Terms() != limited(last.Mbit*sluice.Mbit) {
 				t.Errorf("%s: change %d to %dmbit was answered, the store is at change %d, %s", device, last.Acked, last.Mbit, n.Change, n.Value)
 			}
 		}

@@ -237,7 +237,7 @@ func (h *host) agree(v sluice.VIF, want sluice.Allocations) {
 	if !ok {
 		got = sluice.UnshapedBoth
 	}
-	if n := h.node(v); got != want || n.Value != want || n.State != sluice.Connected {
+	if n := h.node(v); got != want || n.Value.Terms() != want || n.State != sluice.Connected {
 		h.Errorf("%s: the kernel has %s, the store %s and %s; want %s", v, got, n.Value, n.State, want)
 	}
 }

@@ -92,7 +92,7 @@ func (c *Control) Absent(ctx context.Context) ([]sluice.VIFStatus, error) {
 		side := func(a sluice.Allocation) sluice.DirectionStatus {
 			return sluice.DirectionStatus{Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight, Priority: a.Priority}
 		}
-		all = append(all, sluice.VIFStatus{VIF: v, Absent: true, State: n.State, Revision: n.Revision, Group: n.Value.Group,
+		all = append(all, sluice.VIFStatus{VIF: v, Absent: true, State: n.State, Revision: n.Revision, Group: n.Value.Group, Profile: n.Value.Profile, Own: n.Value.Set(),
 			Tx: side(n.Value.Tx), Rx: side(n.Value.Rx)})
 	}
 	return all, nil

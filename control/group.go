@@ -14,7 +14,7 @@ import (
 func level(a sluice.Allocations) string { return cmp.Or(a.Group, sluice.HostGroup) }
 
 // to is what the request makes of what is set now.
-func (r Request) to(vif sluice.VIF, now sluice.Allocations) (sluice.Allocations, error) {
+func (r Request) to(vif sluice.VIF, now sluice.Allocations, profiles sluice.Profiles) (sluice.Allocations, error) {
 	invalid := func(message, try string) (sluice.Allocations, error) {
 		return now, &sluice.Error{Code: sluice.Invalid, Message: message, Unchanged: "nothing was changed", Try: try}
 	}
@@ -29,7 +29,22 @@ func (r Request) to(vif sluice.VIF, now sluice.Allocations) (sluice.Allocations,
 	case r.Delete:
 		return sluice.UnshapedBoth, nil
 	}
-	to := sluice.Allocations{Tx: r.Tx.on(now.Tx), Rx: r.Rx.on(now.Rx), Group: now.Group}
+	if vif.IsGroup() && (r.Profile != nil || r.Reset) {
+		return invalid("a group has no profile", "give it to the vifs in it")
+	}
+	if !vif.IsGroup() {
+		now.Own = now.Set()
+		if r.Reset {
+			now = sluice.UnshapedBoth
+		}
+		if err := r.choose(&now, profiles); err != nil {
+			return now, err
+		}
+		if r.Reset || r.Profile != nil {
+			now = profiles.Resolve(vif, now)
+		}
+	}
+	to := sluice.Allocations{Tx: r.Tx.on(now.Tx), Rx: r.Rx.on(now.Rx), Group: now.Group, Profile: now.Profile, Own: now.Own}
 	if r.Group != nil {
 		to.Group = *r.Group
 	}
@@ -45,7 +60,33 @@ func (r Request) to(vif sluice.VIF, now sluice.Allocations) (sluice.Allocations,
 	case to.Group == sluice.HostGroup:
 		to.Group = ""
 	}
+	if !vif.IsGroup() {
+		to.Own |= r.sets()
+		to = to.Bend()
+	}
 	return to, nil
+}
+
+// choose has the vif have the profile that the request names.
+func (r Request) choose(now *sluice.Allocations, profiles sluice.Profiles) error {
+	if r.Profile == nil {
+		return nil
+	}
+	now.Own |= sluice.ByProfile
+	now.Profile = *r.Profile
+	if _, ok := profiles.Find(now.Profile); !ok && now.Profile != "" {
+		return profiles.NoSuchProfile(now.Profile)
+	}
+	return nil
+}
+
+// sets are the fields that the request names, besides the profile.
+func (r Request) sets() (f sluice.Fields) {
+	f = r.Tx.sets() | r.Rx.sets()<<4 // as [sluice.Fields] has them
+	if r.Group != nil {
+		f |= sluice.InGroup
+	}
+	return f
 }
 
 // moves says whether a change can make what is guaranteed not fit any more,

@@ -65,7 +65,7 @@ func (l *layer) effective(node Node) sluice.Allocations {
 	if node.Revision == 0 && !l.sharing() {
 		return sluice.UnshapedBoth
 	}
-	return node.Value
+	return node.Value.Terms()
 }
 
 // finish takes the node's change from Reconfiguring back to Connected: done,
@@ -122,6 +122,7 @@ func (l *layer) restore(ctx context.Context, vif sluice.VIF, from sluice.Allocat
 // apply has the kernel enforce want on a vif, or a group. A vif without a
 // device is not there, and enforces nothing.
 func (l *layer) apply(ctx context.Context, key string, vif sluice.VIF, want sluice.Allocations) error {
+	want = want.Terms()
 	return l.set(ctx, key, func(e *sluice.Effective) {
 		if name, ok := sluice.GroupOf(key); ok {
 			if e.Groups[name] = want; want.Group == "" {

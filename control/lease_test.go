@@ -32,7 +32,7 @@ func (h *host) back(v sluice.VIF, to sluice.Allocations) {
 	h.Helper()
 	h.eventually("it reverted", func() bool {
 		n := h.node(v)
-		return n.Value == to && n.State == sluice.Connected && n.Lease.Change == 0
+		return n.Value.Terms() == to && n.State == sluice.Connected && n.Lease.Change == 0
 	})
 	h.agree(v, to)
 }
@@ -42,7 +42,7 @@ func TestFor(t *testing.T) {
 	h := start(t)
 	h.must(web, 10*sluice.Mbit)
 	c := h.ask(lent(web, 20*sluice.Mbit, time.Second))
-	if c.Until == nil || c.Until.Sub(c.At) != time.Second || *c.Back != limited(10*sluice.Mbit) || c.Confirm {
+	if c.Until == nil || c.Until.Sub(c.At) != time.Second || c.Back.Terms() != limited(10*sluice.Mbit) || c.Confirm {
 		t.Errorf("%+v", c)
 	}
 	h.agree(web, limited(20*sluice.Mbit))
@@ -108,11 +108,11 @@ func TestForAway(t *testing.T) {
 	if n := tries.Load(); n > 2 {
 		t.Errorf("the kernel was asked %d times at once", n)
 	}
-	if n := h.node(web); n.Value != limited(20*sluice.Mbit) || n.Lease.Change == 0 {
+	if n := h.node(web); n.Value.Terms() != limited(20*sluice.Mbit) || n.Lease.Change == 0 {
 		t.Errorf("%+v", n)
 	}
 	// What is kept of the absent one reverts in time, too.
-	h.eventually("the absent one's reverted", func() bool { return h.node(ftp).Value == sluice.UnshapedBoth })
+	h.eventually("the absent one's reverted", func() bool { return h.node(ftp).Value.Terms() == sluice.UnshapedBoth })
 	h.inventory.set(web, ftp)
 	h.back(ftp, sluice.UnshapedBoth)
 }

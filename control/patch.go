@@ -22,3 +22,23 @@ func (p Patch) MarshalJSON() ([]byte, error) {
 		Priority  *int `json:"priority,omitempty"`
 	}{spell(p.Limit), spell(p.Guarantee), p.Weight, p.Priority})
 }
+
+// sets are the fields that the patch names, as those of tx.
+func (p *Patch) sets() (f sluice.Fields) {
+	if p == nil {
+		return 0
+	}
+	if p.Limit != nil {
+		f |= sluice.TxLimit
+	}
+	if p.Guarantee != nil {
+		f |= sluice.TxGuarantee
+	}
+	if p.Weight != nil {
+		f |= sluice.TxWeight
+	}
+	if p.Priority != nil {
+		f |= sluice.TxPriority
+	}
+	return f
+}

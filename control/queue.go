@@ -13,11 +13,13 @@ const (
 )
 
 // job is one thing to bring in order: the vif or group with a key, all of
-// them, or the vif whose lease has ended. Exactly one is set.
+// them, or the vif whose lease has ended, or what profiles say. Exactly one is set.
 type job struct {
 	key   string
 	all   bool
 	lease string
+
+	profiles bool // all that have a profile are brought in line with it
 }
 
 // queue does jobs, each never twice at once, different ones concurrently, and

@@ -29,7 +29,7 @@ func TestRepaired(t *testing.T) {
 		for got.Note == "" { // the steps of the change before
 			got = <-published
 		}
-		if got.VM != c.vm || got.VIF != c.vif || got.Note != c.note || got.Verified != c.told.Enforced || got.From != c.now || got.To != c.now || got.By != "sluice" {
+		if got.VM != c.vm || got.VIF != c.vif || got.Note != c.note || got.Verified != c.told.Enforced || got.From.Terms() != c.now || got.To.Terms() != c.now || got.By != "sluice" {
 			t.Errorf("%+v", got)
 		}
 		all, err := h.store.Changes(t.Context(), 1)

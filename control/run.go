@@ -36,6 +36,8 @@ func (c *Control) Run(ctx context.Context) error {
 		switch {
 		case j.all:
 			return c.resync(working, queue)
+		case j.profiles:
+			return c.conform(working)
 		case j.lease != "":
 			return c.expire(working, j.lease)
 		}
@@ -79,6 +81,10 @@ func (c *Control) Run(ctx context.Context) error {
 			queue.wake(job{key: key})
 		}
 	}
+	queue.wake(job{profiles: true})
+	gone := make(map[string]time.Time)
+	tidy := time.NewTicker(time.Minute)
+	defer tidy.Stop()
 	var sweep <-chan time.Time
 	sharing := c.sharing()
 	regard := func() { // the vifs that nobody set come into the tree, or leave it
@@ -101,6 +107,8 @@ func (c *Control) Run(ctx context.Context) error {
 			c.arm(queue, leases, u)
 			if u.Node.State == sluice.Reconfiguring {
 				queue.wake(job{key: u.Key})
+			} else if c.lacking.Load() || c.strays(u) {
+				queue.wake(job{profiles: true})
 			}
 			regard()
 		case _, ok := <-changed:
@@ -110,11 +118,16 @@ func (c *Control) Run(ctx context.Context) error {
 			}
 			c.recognise(working)
 			present = c.follow(queue, present)
+			queue.wake(job{profiles: true})
+			c.leave(working, gone)
 			if sweep == nil {
 				sweep = time.After(sweepPause)
 			}
 		case <-c.resized:
 			regard()
+			queue.wake(job{profiles: true})
+		case <-tidy.C:
+			c.leave(working, gone)
 		case <-sweep:
 			sweep = nil
 			queue.nudge(job{all: true})

@@ -75,7 +75,7 @@ func TestDevicesComeAndGo(t *testing.T) {
 		_, left := h.kernel.has("tap9")
 		return ok && !left && at == limited(10*sluice.Mbit)
 	})
-	if n := h.node(stranger); n.Value != limited(20*sluice.Mbit) {
+	if n := h.node(stranger); n.Value.Terms() != limited(20*sluice.Mbit) {
 		t.Errorf("the absent one's settings are %s", n.Value)
 	}
 }

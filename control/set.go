@@ -54,7 +54,11 @@ type Control struct {
 	nodes map[string]Node // what the store last said, for Settings
 
 	resized chan struct{} // the capacity has changed
-	reserve atomic.Int64  // percent of it, as SetLink said last
+
+	profiling sync.Mutex // held while vifs are brought in line with their profiles
+	profiles  atomic.Pointer[sluice.Profiles]
+	lacking   atomic.Bool  // a vif is without what its profile guarantees
+	reserve   atomic.Int64 // percent of it, as SetLink said last
 
 	// admission is held from counting what is guaranteed until more is.
 	admission sync.Mutex
@@ -96,7 +100,7 @@ func (c *Control) VIFs() []sluice.VIF { return c.census.VIFs() }
 // have not answered in time and the change goes on without its asker.
 func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 	asked := now()
-	if r.Tx.empty() && r.Rx.empty() && r.Group == nil && !r.Delete {
+	if r.empty() {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Invalid, Message: "the request sets nothing", Try: "a limit, guarantee, weight or priority for tx or rx"}
 	}
 	vif, err := c.locate(ctx, r.VM, r.VIF)
@@ -111,7 +115,11 @@ func (c *Control) Set(ctx context.Context, r Request) (sluice.Change, error) {
 	if r.Revision != nil && *r.Revision != seen.Revision {
 		return sluice.Change{}, c.conflict(ctx, vif)
 	}
-	to, err := r.to(vif, seen.Value)
+	profiles, err := c.Profiles(ctx)
+	if err != nil {
+		return sluice.Change{}, err
+	}
+	to, err := r.to(vif, seen.Value, profiles)
 	if err != nil {
 		return sluice.Change{}, err
 	}
@@ -159,12 +167,26 @@ func (c *Control) Undo(ctx context.Context, id uint64, by string) (sluice.Change
 	if old.From.Group != old.To.Group {
 		to.Group = old.From.Group
 	}
+	if old.From.Profile != old.To.Profile {
+		to.Profile = old.From.Profile
+	}
+	differs := old.From.Own ^ old.To.Own
+	to.Own = to.Own&^differs | old.From.Own&differs
 	if old.From.Tx != old.To.Tx && seen.Value.Tx != old.To.Tx || old.From.Rx != old.To.Rx && seen.Value.Rx != old.To.Rx ||
 		old.From.Group != old.To.Group && seen.Value.Group != old.To.Group {
 		return sluice.Change{}, &sluice.Error{Code: sluice.Conflict,
 			Message:   fmt.Sprintf("%s was set anew since change %d, lastly by %s", vif, id, c.last(ctx, seen)),
 			Unchanged: keeps(vif, seen.Value),
 			Try:       fmt.Sprintf("undo %d first, or set what you want", seen.Change)}
+	}
+	profiles, err := c.Profiles(ctx)
+	if err != nil {
+		return sluice.Change{}, err
+	}
+	if !vif.IsGroup() && to != seen.Value && profiles.Resolve(vif, to) == seen.Value {
+		return sluice.Change{}, &sluice.Error{Code: sluice.Refused, Unchanged: keeps(vif, seen.Value),
+			Message: fmt.Sprintf("change %d is what profile %s says, and would be made again at once", id, seen.Value.Profile),
+			Try:     "change the profile, give the vif another, or set what it is to have itself"}
 	}
 	change := sluice.Change{By: by, At: asked, From: seen.Value, To: to, Undoes: id}
 	return c.carry(ctx, vif, seen, change, false)
@@ -365,6 +387,10 @@ func (c *Control) Changes(ctx context.Context, limit int) ([]sluice.Change, erro
 // closes the channel. Who reads too slowly misses the oldest steps.
 func (c *Control) Watch(ctx context.Context) <-chan sluice.Change {
 	return c.hub.subscribers.Watch(ctx, backlog)
+}
+
+func (r Request) empty() bool {
+	return r.Tx.empty() && r.Rx.empty() && r.Group == nil && r.Profile == nil && !r.Reset && !r.Delete
 }
 
 func (p *Patch) empty() bool { return p == nil || *p == Patch{} }

@@ -18,7 +18,7 @@ func TestSet(t *testing.T) {
 	h := start(t)
 	steps := h.Watch(t.Context())
 	c := h.must(web, 10*sluice.Mbit)
-	if c.Result != sluice.Done || !c.Verified || c.From != sluice.UnshapedBoth || c.To != limited(10*sluice.Mbit) ||
+	if c.Result != sluice.Done || !c.Verified || c.From != sluice.UnshapedBoth || c.To.Terms() != limited(10*sluice.Mbit) ||
 		c.VM != "web" || c.VIF != 0 || c.Key != "web/0" || c.Device != "tap1" || c.By != "root" || c.TookNS <= 0 {
 		t.Errorf("%+v", c)
 	}
@@ -129,7 +129,7 @@ func TestDryRun(t *testing.T) {
 	r := limit(web, 10*sluice.Mbit)
 	r.DryRun = true
 	c, err := h.Set(t.Context(), r)
-	if err != nil || c.ID != 0 || c.Result != sluice.Pending || c.From != sluice.UnshapedBoth || c.To != limited(10*sluice.Mbit) {
+	if err != nil || c.ID != 0 || c.Result != sluice.Pending || c.From != sluice.UnshapedBoth || c.To.Terms() != limited(10*sluice.Mbit) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	h.agree(web, sluice.UnshapedBoth)
@@ -196,7 +196,7 @@ func TestTwoAtOnce(t *testing.T) {
 	if err != nil || done == 0 || len(all) != done+2 {
 		t.Errorf("%d done, %d journalled, %v", done, len(all), err)
 	}
-	h.agree(web, all[0].To)
+	h.agree(web, all[0].To.Terms())
 }
 
 func TestDriverFails(t *testing.T) {
@@ -209,7 +209,7 @@ func TestDriverFails(t *testing.T) {
 		return nil
 	})
 	for _, v := range []sluice.VIF{web, ftp} {
-		before := h.node(v).Value
+		before := h.node(v).Value.Terms()
 		c, err := h.Set(t.Context(), limit(v, 20*sluice.Mbit))
 		if sluice.CodeOf(err) != sluice.NotApplied || !strings.Contains(err.Error(), "was undone: the kernel says EBUSY; "+v.String()+" keeps "+before.String()) {
 			t.Errorf("told: %v", err)
@@ -305,7 +305,7 @@ func TestVanishes(t *testing.T) {
 	}
 	h.kernel.interfere(nil)
 	h.eventually("its device is released", func() bool { _, ok := h.kernel.has(web.Device); return !ok })
-	if n := h.node(web); n.Value != limited(10*sluice.Mbit) || n.State != sluice.Connected {
+	if n := h.node(web); n.Value.Terms() != limited(10*sluice.Mbit) || n.State != sluice.Connected {
 		t.Errorf("%+v", n)
 	}
 	// It comes back on another device, with what was set.
@@ -330,7 +330,7 @@ func TestVanishesBeforeItIsApplied(t *testing.T) {
 	if sluice.CodeOf(err) != sluice.NotApplied || !strings.Contains(err.Error(), "web vif 0 has vanished") {
 		t.Error(err)
 	}
-	if n := h.node(web); n.Value != sluice.UnshapedBoth || n.State != sluice.Connected {
+	if n := h.node(web); n.Value.Terms() != sluice.UnshapedBoth || n.State != sluice.Connected {
 		t.Errorf("%+v", n)
 	}
 }

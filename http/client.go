@@ -77,6 +77,16 @@ func (c *Client) Confirm(ctx context.Context, id uint64) (sluice.Change, error) 
 	return call[sluice.Change](ctx, c, "POST", fmt.Sprintf("/v1/changes/%d/confirm", id), nil)
 }
 
+// Profiles returns the host's profiles.
+func (c *Client) Profiles(ctx context.Context) (sluice.Profiles, error) {
+	return call[sluice.Profiles](ctx, c, "GET", "/v1/profiles", nil)
+}
+
+// SetProfiles changes the host's profiles, and the vifs that have one.
+func (c *Client) SetProfiles(ctx context.Context, r ProfileRequest) (ProfileAnswer, error) {
+	return call[ProfileAnswer](ctx, c, "POST", "/v1/profiles", r)
+}
+
 // Groups returns all groups.
 func (c *Client) Groups(ctx context.Context) ([]sluice.GroupStatus, error) {
 	return call[[]sluice.GroupStatus](ctx, c, "GET", "/v1/groups", nil)

@@ -36,6 +36,10 @@ type Control interface {
 	Absent(ctx context.Context) ([]sluice.VIFStatus, error)
 	// Forget drops what is kept of absent vifs; nil is all of the VM.
 	Forget(ctx context.Context, vm string, vif *int, by string) ([]sluice.Change, error)
+	// Profiles are the host's profiles.
+	Profiles(ctx context.Context) (sluice.Profiles, error)
+	// SetProfiles changes them and all vifs that have one, all or none.
+	SetProfiles(ctx context.Context, p control.ProfilePatch) (sluice.Profiles, []sluice.Change, error)
 	// Groups are all groups by name, without usage.
 	Groups(ctx context.Context) ([]sluice.GroupStatus, error)
 	// Link is what the host's link carries, and what of it is guaranteed.
@@ -91,11 +95,32 @@ type ChangeRequest struct {
 	Tx       *control.Patch `json:"tx,omitempty" doc:"What changes of what the VM sends"`
 	Rx       *control.Patch `json:"rx,omitempty" doc:"What changes of what the VM receives"`
 	Group    *string        `json:"group,omitempty" doc:"The group that it is in from now on; host for none"`
+	Profile  *string        `json:"profile,omitempty" doc:"The profile that it has whatever its name and description say; empty for none"`
+	Reset    bool           `json:"reset,omitempty" doc:"What was set for it itself is dropped first, so that its profile's values hold"`
 	Delete   bool           `json:"delete,omitempty" doc:"The group, which has no members any more, ceases to be"`
 	Revision *uint64        `json:"revision,omitempty" doc:"The revision the asker saw; refused as a conflict if another holds now"`
 	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is the change as it would be, with what every vif would get"`
 	ForS     int            `json:"for_s,omitempty" minimum:"1" doc:"Seconds after which the change reverts by itself"`
 	ConfirmS int            `json:"confirm_s,omitempty" minimum:"1" doc:"Seconds after which it reverts unless it is confirmed"`
+}
+
+// ProfileRequest is the body of POST /v1/profiles. What is absent stays as it is.
+type ProfileRequest struct {
+	Name     string         `json:"name,omitempty" doc:"The profile that is set, and made where there is none"`
+	Tx       *control.Patch `json:"tx,omitempty" doc:"What its vifs have for what their VMs send"`
+	Rx       *control.Patch `json:"rx,omitempty" doc:"Likewise for what they receive"`
+	Group    *string        `json:"group,omitempty" doc:"The group that its vifs are in; host for none"`
+	Delete   bool           `json:"delete,omitempty" doc:"The profile ceases to be"`
+	Default  *string        `json:"default,omitempty" doc:"The profile of what has no other; empty for none"`
+	Match    *sluice.Match  `json:"match,omitempty" doc:"The profile of VMs whose name is as the pattern says; an empty one takes the pattern away"`
+	Revision *uint64        `json:"revision,omitempty" doc:"The revision of the profiles that the asker saw; refused as a conflict if another holds now"`
+	DryRun   bool           `json:"dry_run,omitempty" doc:"Check only; the answer is what would change"`
+}
+
+// ProfileAnswer is what POST /v1/profiles answers.
+type ProfileAnswer struct {
+	Profiles sluice.Profiles `json:"profiles"`
+	Changes  []sluice.Change `json:"changes"` // of the vifs that have one
 }
 
 // ForgetRequest is the body of POST /v1/forget.

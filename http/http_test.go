@@ -22,6 +22,7 @@ type host struct {
 	asked    []control.Request
 	changes  chan sluice.Change
 	datasets chan sluice.DataSet
+	profiles []control.ProfilePatch
 	err      error
 }
 
@@ -59,6 +60,13 @@ func (h *host) SetAll(ctx context.Context, all []control.Request) (changes []slu
 
 func (h *host) Groups(context.Context) ([]sluice.GroupStatus, error) {
 	return []sluice.GroupStatus{{Name: "gold", Parent: sluice.HostGroup}, {Name: "inner", Parent: "gold"}}, nil
+}
+
+func (h *host) Profiles(context.Context) (sluice.Profiles, error) { return sluice.Profiles{}, h.err }
+
+func (h *host) SetProfiles(_ context.Context, p control.ProfilePatch) (sluice.Profiles, []sluice.Change, error) {
+	h.profiles = append(h.profiles, p)
+	return sluice.Profiles{Revision: 7}, nil, h.err
 }
 
 func (h *host) VM(_ context.Context, vm string) ([]sluice.VIF, error) {

@@ -20,6 +20,7 @@ func describe(table []route) *huma.OpenAPI {
 	schemas := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	schemas.RegisterTypeAlias(reflect.TypeFor[sluice.Rate](), reflect.TypeFor[rate]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[sluice.State](), reflect.TypeFor[state]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[sluice.Fields](), reflect.TypeFor[[]string]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[control.Patch](), reflect.TypeFor[Patch]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[CapacityRequest](), reflect.TypeFor[capacityIn]())
 	doc := &huma.OpenAPI{

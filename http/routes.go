@@ -62,6 +62,8 @@ func (s *Server) routes(live *events, meters *meters) ([]route, error) {
 		{method: "POST", pattern: "/v1/changes/{id}/undo", access: writing, summary: "Take a change back; answers with the change that did", out: sluice.Change{}, answer: s.undo},
 		{method: "POST", pattern: "/v1/changes/{id}/confirm", access: writing, summary: "Keep a change that would revert by itself", out: sluice.Change{}, answer: s.confirm},
 		{method: "POST", pattern: "/v1/forget", access: writing, summary: "Drop what is kept of a VM that will not come back; answers with the journal's records", in: ForgetRequest{}, out: []sluice.Change{}, answer: s.forget},
+		{method: "GET", pattern: "/v1/profiles", access: reading, summary: "The settings that vifs have where none were set for them, and who has which", out: sluice.Profiles{}, answer: s.profiles},
+		{method: "POST", pattern: "/v1/profiles", access: writing, summary: "Change a profile, the default or a pattern, and all vifs that have it: all or none", in: ProfileRequest{}, out: ProfileAnswer{}, answer: s.setProfiles},
 		{method: "GET", pattern: "/v1/groups", access: reading, summary: "All groups, what each has and what its members use together", out: []sluice.GroupStatus{}, answer: s.groups},
 		{method: "GET", pattern: "/v1/capacity", access: reading, summary: "What the host's link carries, and what of it is guaranteed", out: sluice.Link{}, answer: s.link},
 		{method: "POST", pattern: "/v1/capacity", access: writing, summary: "Change what the link carries", in: CapacityRequest{}, out: sluice.Link{}, answer: s.setCapacity},
@@ -148,8 +150,36 @@ func (s *Server) setAll(r *http.Request, by string) (any, error) {
 	return s.Control.SetAll(ctx, all)
 }
 
+func (s *Server) profiles(r *http.Request, _ string) (any, error) {
+	p, err := s.Control.Profiles(r.Context())
+	p.All, p.Match = append([]sluice.Profile{}, p.All...), append([]sluice.Match{}, p.Match...)
+	return p, err
+}
+
+func (s *Server) setProfiles(r *http.Request, by string) (any, error) {
+	var in ProfileRequest
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	if in.Name == "" && in.Default == nil && in.Match == nil {
+		return nil, &sluice.Error{Code: sluice.Invalid, Message: "the request changes nothing", Unchanged: "nothing was changed", Try: "a profile's name, a default or a match"}
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), answerTime)
+	defer stop()
+	p, changes, err := s.Control.SetProfiles(ctx, control.ProfilePatch{Name: in.Name, Tx: in.Tx, Rx: in.Rx, Group: in.Group, Delete: in.Delete,
+		Default: in.Default, Match: in.Match, Revision: in.Revision, By: by, DryRun: in.DryRun})
+	if err != nil {
+		return nil, err
+	}
+	if !in.DryRun {
+		s.Log.Info("the profiles were changed", "by", by, "profile", in.Name, "changes", len(changes))
+	}
+	p.All, p.Match = append([]sluice.Profile{}, p.All...), append([]sluice.Match{}, p.Match...)
+	return ProfileAnswer{Profiles: p, Changes: append([]sluice.Change{}, changes...)}, nil
+}
+
 func (in ChangeRequest) request(by string) control.Request {
-	return control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx, Group: in.Group, Delete: in.Delete,
+	return control.Request{VM: in.VM, VIF: in.VIF, Tx: in.Tx, Rx: in.Rx, Group: in.Group, Profile: in.Profile, Reset: in.Reset, Delete: in.Delete,
 		Revision: in.Revision, By: by, DryRun: in.DryRun, For: forSeconds(in.ForS), Confirm: forSeconds(in.ConfirmS)}
 }
 

@@ -27,8 +27,12 @@ type domain struct {
 // description is the part of a domain's XML that matters here
 // (https://libvirt.org/formatdomain.html).
 type description struct {
-	Name    string `xml:"name"`
-	UUID    string `xml:"uuid"`
+	Name string `xml:"name"`
+	UUID string `xml:"uuid"`
+	// Metadata is an administrator's, by namespace; the guest cannot write it.
+	Metadata struct {
+		Profile string `xml:"urn:sluice profile"`
+	} `xml:"metadata"`
 	Devices struct {
 		Interfaces []struct {
 			Type string `xml:"type,attr"`
@@ -72,7 +76,7 @@ func parse(text []byte) (d domain, err error) {
 		if nic.Target.Device == "" || len(nic.Target.Device) > 15 || strings.ContainsAny(nic.Target.Device, "/ \x00") {
 			continue // no device, or no name that the kernel gives one (net/core/dev.c, dev_valid_name)
 		}
-		v := sluice.VIF{VM: sluice.Printable(x.Name), UUID: strings.ToLower(x.UUID), Index: i, Device: nic.Target.Device}
+		v := sluice.VIF{VM: sluice.Printable(x.Name), UUID: strings.ToLower(x.UUID), Index: i, Device: nic.Target.Device, Profile: strings.TrimSpace(x.Metadata.Profile)}
 		if mac, err := net.ParseMAC(nic.MAC.Address); err == nil && len(mac) == 6 {
 			v.MAC = mac.String()
 			v.DeviceMAC = deviceMAC(nic.Type, mac)

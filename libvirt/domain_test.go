@@ -13,7 +13,7 @@ const shop = `<?xml version="1.0"?>
 <domain type='kvm' id='3'>
   <name>shop db &amp; &lt;b&gt;</name>
   <uuid>5103E000-0000-4000-8000-000000000001</uuid>
-  <metadata><x:y xmlns:x="urn:x"><name>not this</name></x:y></metadata>
+  <metadata><x:y xmlns:x="urn:x"><name>not this</name></x:y><profile>nor this</profile><sluice:profile xmlns:sluice="urn:sluice"> gold </sluice:profile></metadata>
   <devices>
     <interface type='bridge'><mac address='52:54:00:12:34:56'/><source bridge='br0'/><target dev='vnet0'/><model type='virtio'/></interface>
     <interface type='user'><mac address='52:54:00:12:34:57'/></interface>
@@ -31,9 +31,9 @@ func TestParse(t *testing.T) {
 	}
 	const uuid, name = "5103e000-0000-4000-8000-000000000001", "shop db & <b>"
 	want := []sluice.VIF{
-		{VM: name, UUID: uuid, Index: 0, MAC: "52:54:00:12:34:56", Device: "vnet0", DeviceMAC: "fe:54:00:12:34:56"},
-		{VM: name, UUID: uuid, Index: 2, MAC: "52:54:00:12:34:58", Device: "macvtap0", DeviceMAC: "52:54:00:12:34:58"},
-		{VM: name, UUID: uuid, Index: 3, MAC: "52:54:00:12:34:59", Device: "mytap"},
+		{VM: name, UUID: uuid, Index: 0, Profile: "gold", MAC: "52:54:00:12:34:56", Device: "vnet0", DeviceMAC: "fe:54:00:12:34:56"},
+		{VM: name, UUID: uuid, Index: 2, Profile: "gold", MAC: "52:54:00:12:34:58", Device: "macvtap0", DeviceMAC: "52:54:00:12:34:58"},
+		{VM: name, UUID: uuid, Index: 3, Profile: "gold", MAC: "52:54:00:12:34:59", Device: "mytap"},
 	}
 	if !slices.Equal(d.vifs, want) {
 		t.Errorf("%+v, want %+v", d.vifs, want)

@@ -170,7 +170,7 @@ func (n *Namer) follow(ctx context.Context) error {
 		return err
 	}
 	dirty := make(chan libvirt.UUID, 1024)
-	for _, event := range []libvirt.DomainEventID{libvirt.DomainEventIDLifecycle, libvirt.DomainEventIDDeviceAdded, libvirt.DomainEventIDDeviceRemoved, libvirt.DomainEventIDAgentLifecycle} {
+	for _, event := range []libvirt.DomainEventID{libvirt.DomainEventIDLifecycle, libvirt.DomainEventIDDeviceAdded, libvirt.DomainEventIDDeviceRemoved, libvirt.DomainEventIDAgentLifecycle, libvirt.DomainEventIDMetadataChange} {
 		err := in(answerWithin, "subscribing to events", func() error {
 			events, err := l.SubscribeEvents(ctx, event, nil)
 			if err == nil {
@@ -224,6 +224,8 @@ func relay(ctx context.Context, events <-chan any, dirty chan<- libvirt.UUID) {
 			id = e.Dom.UUID
 		case *libvirt.DomainEventCallbackDeviceRemovedMsg:
 			id = e.Msg.Dom.UUID
+		case *libvirt.DomainEventCallbackMetadataChangeMsg:
+			id = e.Dom.UUID
 		case *libvirt.DomainEventCallbackAgentLifecycleMsg:
 			id = e.Dom.UUID
 		default:

@@ -55,8 +55,9 @@ type Inventory struct {
 }
 
 const (
-	debounce = 50 * time.Millisecond // devices come in swarms
-	relist   = 10 * time.Second      // should an event ever be lost
+	debounce = 5 * time.Millisecond // devices come in swarms
+	restful  = 5                    // as many times as long as a listing takes, the next one waits
+	relist   = 10 * time.Second     // should an event ever be lost
 )
 
 // NewInventory looks at the devices of the calling thread's network
@@ -122,6 +123,7 @@ func (i *Inventory) Run(ctx context.Context) error {
 	regular := time.NewTicker(relist)
 	defer regular.Stop()
 	var soon <-chan time.Time
+	var took time.Duration // the last listing
 	for {
 		select {
 		case <-ctx.Done():
@@ -132,7 +134,7 @@ func (i *Inventory) Run(ctx context.Context) error {
 				continue
 			}
 			if soon == nil {
-				soon = time.After(debounce)
+				soon = time.After(max(debounce, restful*took))
 			}
 			continue
 		case <-soon:
@@ -140,7 +142,10 @@ func (i *Inventory) Run(ctx context.Context) error {
 		case <-named:
 		case <-regular.C:
 		}
-		if err := i.list(); err != nil {
+		begin := time.Now()
+		err := i.list()
+		took = time.Since(begin)
+		if err != nil {
 			i.log.Warn("the devices cannot be listed; the last list stands", "error", err)
 		}
 	}

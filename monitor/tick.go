@@ -105,7 +105,7 @@ func (m *Monitor) describe(s *sluice.VIFStatus, v *vif, settings map[string]slui
 		set = sluice.Setting{Value: sluice.UnshapedBoth, State: sluice.Connected}
 	}
 	s.VIF, s.Source, s.State, s.Revision = v.VIF, sluice.SourceHost, set.State, set.Revision
-	s.Group = set.Value.Group
+	s.Group, s.Profile, s.Own = set.Value.Group, set.Value.Profile, set.Value.Set()
 	s.Tx, s.Rx = direction(v.tx, set.Value.Tx), direction(v.rx, set.Value.Rx)
 	p := m.pulling.of(v.VIF)
 	if p == nil {

@@ -46,9 +46,9 @@ var uuidIn = regexp.MustCompile(`^/vm/([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]
 func readDomain(ctx context.Context, v xenstore.View, domain int) ([]Interface, error) {
 	home := fmt.Sprintf("/local/domain/%d", domain)
 	base := fmt.Sprintf("%s/%d", backends, domain)
-	var name, vm string
+	var name, vm, profile string
 	var indices []string
-	err := together(ctx, v, map[string]*string{home + "/name": &name, home + "/vm": &vm})
+	err := together(ctx, v, map[string]*string{home + "/name": &name, home + "/vm": &vm, home + "/sluice/profile": &profile})
 	if err == nil {
 		indices, err = listOptional(ctx, v, base)
 	}
@@ -66,7 +66,7 @@ func readDomain(ctx context.Context, v xenstore.View, domain int) ([]Interface, 
 			continue
 		}
 		one := Interface{Domain: domain, Backend: base + "/" + s}
-		one.VIF = sluice.VIF{VM: cmp.Or(name, fmt.Sprintf("domain-%d", domain)), UUID: uuid, Index: int(index),
+		one.VIF = sluice.VIF{VM: cmp.Or(name, fmt.Sprintf("domain-%d", domain)), UUID: uuid, Index: int(index), Profile: profile,
 			Device: fmt.Sprintf("vif%d.%d", domain, index)}
 		if err := one.read(ctx, v); err != nil {
 			return nil, err

@@ -253,6 +253,16 @@ func (s *Store) Forget(ctx context.Context, c *sluice.Change, seen control.Node)
 	return s.Journal.Forget(ctx, c, seen)
 }
 
+// Profiles implements [control.Store].
+func (s *Store) Profiles(ctx context.Context) (sluice.Profiles, error) {
+	return s.Journal.Profiles(ctx)
+}
+
+// PutProfiles implements [control.Store].
+func (s *Store) PutProfiles(ctx context.Context, p *sluice.Profiles) error {
+	return s.Journal.PutProfiles(ctx, p)
+}
+
 // Note implements [control.Store].
 func (s *Store) Note(ctx context.Context, c *sluice.Change) error { return s.Journal.Note(ctx, c) }
 

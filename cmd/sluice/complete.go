@@ -85,6 +85,24 @@ func groupsAndHost(ctx context.Context, daemon *http.Client, before []string) []
 	return append(groups(ctx, daemon, before), sluice.HostGroup+"\tin no group")
 }
 
+// profiles are the names of all profiles.
+func profiles(ctx context.Context, daemon *http.Client, _ []string) []string {
+	p, err := daemon.Profiles(ctx)
+	if err != nil {
+		return nil
+	}
+	names := make([]string, len(p.All))
+	for i, x := range p.All {
+		names[i] = x.Name + "\t" + x.Allocations.String()
+	}
+	return names
+}
+
+// profilesAndNone are what a vif can have.
+func profilesAndNone(ctx context.Context, daemon *http.Client, before []string) []string {
+	return append(profiles(ctx, daemon, before), "none\tno profile")
+}
+
 // done are the changes that can be undone, the newest first.
 func done(ctx context.Context, daemon *http.Client, _ []string) []string {
 	return changesThat(ctx, daemon, func(x sluice.Change) bool { return x.Result == sluice.Done && x.Note == "" })

@@ -77,7 +77,17 @@ func showCommand(c *client) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.printVIFs(cmd.OutOrStdout(), vifs)
+			if err := c.printVIFs(cmd.OutOrStdout(), vifs); err != nil || c.output != "text" && c.output != "wide" {
+				return err
+			}
+			p, err := c.daemon().Profiles(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, v := range vifs {
+				printOrigin(cmd.OutOrStdout(), p, v)
+			}
+			return nil
 		}}
 }
 

@@ -62,8 +62,8 @@ func command() *cobra.Command {
 	}{
 		{"watch", "Watch:", []*cobra.Command{listCommand(&c), showCommand(&c), topCommand(&c), historyCommand(&c)}},
 		{"change", "Change:", []*cobra.Command{setCommand(&c), changesCommand(&c), undoCommand(&c), confirmCommand(&c), applyCommand(&c), exportCommand(&c), forgetCommand(&c)}},
-		{"groups", "Groups and the link:", []*cobra.Command{groupCommand(&c), capacityCommand(&c)}},
-		{"host", "The host:", []*cobra.Command{serveCommand(&c), doctorCommand(&c), backupCommand(&c), restoreCommand(&c), bundleCommand(&c), labCommand(&c), versionCommand(&c)}},
+		{"groups", "Groups, profiles and the link:", []*cobra.Command{groupCommand(&c), profileCommand(&c), capacityCommand(&c)}},
+		{"host", "The host:", []*cobra.Command{serveCommand(&c), doctorCommand(&c), backupCommand(&c), restoreCommand(&c), bundleCommand(&c), guestSetupCommand(), labCommand(&c), versionCommand(&c)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, cmd := range g.commands {
@@ -74,6 +74,9 @@ func command() *cobra.Command {
 	root.SetHelpCommandGroupID("host")
 	root.SetCompletionCommandGroupID("host")
 	explain(root)
+	if more != nil {
+		more(root)
+	}
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return c.summary(cmd.Context(), cmd.OutOrStdout()) }
 	return root
 }

@@ -113,6 +113,9 @@ func run(ctx context.Context, s settings, read func() (settings, error), socket 
 	if err := os.MkdirAll(s.StateDir, 0o700); err != nil {
 		return &sluice.Error{Code: sluice.Unavailable, Message: "the state directory cannot be made", Unchanged: "nothing was started", Err: err}
 	}
+	if err := checkFormat(s.StateDir, log); err != nil {
+		return err
+	}
 	token, untilKept, err := tokenOf(s.StateDir, log)
 	if err != nil {
 		return err

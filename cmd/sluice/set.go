@@ -43,7 +43,8 @@ func spellOut(args []string) []string {
 // wish is what the flags of set say.
 type wish struct {
 	tx, rx, guarantee string
-	group             string
+	group, profile    string
+	reset             bool
 	weight, priority  int
 	revision          uint64
 	dry               bool
@@ -91,6 +92,7 @@ func setCommand(c *client) *cobra.Command {
 	w.vifFlags(cmd)
 	cmd.ValidArgsFunction = c.complete(vms, indexes)
 	c.completeFlag(cmd, "group", groupsAndHost)
+	c.completeFlag(cmd, "profile", profilesAndNone)
 	return cmd
 }
 
@@ -105,6 +107,8 @@ func (c *client) setOne(cmd *cobra.Command, r http.ChangeRequest) (sluice.Change
 func (w *wish) vifFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.group, "group", "", "share in this group from now on; host for none")
+	f.StringVar(&w.profile, "profile", "", "have this profile from now on, whatever its name and description say; none for no profile")
+	f.BoolVar(&w.reset, "reset", false, "drop what was set for the vif itself first: its profile's values hold")
 	f.IntVar(&w.priority, "priority", 0, "1: served before bulk, within the guarantee")
 }
 
@@ -125,12 +129,17 @@ func (w *wish) leaseFlags(cmd *cobra.Command) {
 
 // valueFlags are those of them that say what to set.
 func (w *wish) valueFlags(cmd *cobra.Command) {
+	w.shareFlags(cmd)
+	cmd.Flags().Uint64Var(&w.revision, "revision", 0, "refuse if the settings are not at this revision")
+}
+
+// shareFlags are those that a profile has, too.
+func (w *wish) shareFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.tx, "tx", "", "what the VM sends: a rate, or nothing for RATE in this direction only")
 	f.StringVar(&w.rx, "rx", "", "what the VM receives: likewise")
 	f.StringVar(&w.guarantee, "guarantee", "", "what it gets whenever it wants it")
 	f.IntVar(&w.weight, "weight", 0, "its share of what is spare, 1 to 10000; 100 unless set")
-	f.Uint64Var(&w.revision, "revision", 0, "refuse if the settings are not at this revision")
 }
 
 // unsaid is the index of a vif that was left out.
@@ -188,6 +197,9 @@ func (w wish) request(cmd *cobra.Command, args []string) (http.ChangeRequest, er
 	r.VM, r.VIF = args[0], vif
 	if cmd.Flags().Changed("group") {
 		r.Group = &w.group
+	}
+	if r.Reset = w.reset; cmd.Flags().Changed("profile") {
+		r.Profile = profileNamed(w.profile)
 	}
 	return r, err
 }

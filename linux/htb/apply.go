@@ -34,6 +34,9 @@ func (d *Driver) apply(dir sluice.Direction, o Op) error {
 		k.Queues[o.Minor] = queueOf(o.Queue, k.Queues[o.Minor])
 		return nil
 	case Lead:
+		if err := d.needPrograms(); err != nil {
+			return err
+		}
 		if err := d.programs.lead(dir, o.Ifindex, o.Entry); err != nil {
 			return err
 		}
@@ -41,6 +44,9 @@ func (d *Driver) apply(dir sluice.Direction, o Op) error {
 		return nil
 	case Unlead:
 		delete(k.Map, o.Ifindex)
+		if d.programs == nil {
+			return nil
+		}
 		return d.programs.forget(dir, o.Ifindex)
 	case Redirect:
 		return d.redirect(dir, o.Ifindex)
@@ -127,10 +133,8 @@ func (d *Driver) makeTree(dir sluice.Direction) error {
 		k.Classes, k.Queues = map[uint16]tc.Class{}, map[uint16]tc.Qdisc{}
 	}
 	if !k.Classifier {
-		if d.programs == nil {
-			if err := d.loadWith(nil); err != nil {
-				return err
-			}
+		if err := d.needPrograms(); err != nil {
+			return err
 		}
 		// Another program's filter may stand before ours, or keep ours out. The
 		// HTB is ours, so that one goes.
@@ -191,6 +195,9 @@ func (d *Driver) makeQueue(dir sluice.Direction, o Op) error {
 
 // redirect has a direction's frames go from a device to the IFB.
 func (d *Driver) redirect(dir sluice.Direction, index int) error {
+	if err := d.needPrograms(); err != nil {
+		return err
+	}
 	made := false
 	for _, k := range d.have {
 		made = made || k.Hooks[index].Made

@@ -60,9 +60,9 @@ const localsName = "sluice_local"
 
 // load makes the programs, with the maps that a daemon before left, if found
 // has them by their names.
-func load(found map[string]*ebpf.Map) (p *programs, err error) {
+func load(found map[string]*ebpf.Map) (_ *programs, err error) {
 	_ = rlimit.RemoveMemlock() // kernels before 5.11 count maps as locked memory
-	p = &programs{classes: map[sluice.Direction]*ebpf.Map{}, choose: map[sluice.Direction]*ebpf.Program{},
+	p := &programs{classes: map[sluice.Direction]*ebpf.Map{}, choose: map[sluice.Direction]*ebpf.Program{},
 		pass: map[sluice.Direction]*ebpf.Program{}, ids: map[ebpf.ProgramID]bool{}}
 	defer func() {
 		if err != nil {

@@ -183,6 +183,14 @@ func (d *Driver) takeMaps(found map[string]*ebpf.Map, id uint32) {
 	}
 }
 
+// needPrograms loads them where they are not: an earlier attempt may have failed.
+func (d *Driver) needPrograms() error {
+	if d.programs != nil {
+		return nil
+	}
+	return d.loadWith(nil)
+}
+
 func (d *Driver) loadWith(found map[string]*ebpf.Map) (err error) {
 	d.programs, err = load(found)
 	if err == nil {

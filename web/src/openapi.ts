@@ -244,6 +244,24 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The settings that vifs have where none were set for them, and who has which */
+        get: operations["get-profiles"];
+        put?: never;
+        /** Change a profile, the default or a pattern, and all vifs that have it: all or none */
+        post: operations["post-profiles"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/recent": {
         parameters: {
             query?: never;
@@ -334,6 +352,8 @@ export interface components {
         };
         Allocations: {
             group?: string;
+            own?: string[] | null;
+            profile?: string;
             rx: components["schemas"]["Allocation"];
             tx: components["schemas"]["Allocation"];
         };
@@ -414,6 +434,10 @@ export interface components {
             for_s?: number;
             /** @description The group that it is in from now on; host for none */
             group?: string;
+            /** @description The profile that it has whatever its name and description say; empty for none */
+            profile?: string;
+            /** @description What was set for it itself is dropped first, so that its profile's values hold */
+            reset?: boolean;
             /**
              * Format: int64
              * @description The revision the asker saw; refused as a conflict if another holds now
@@ -551,6 +575,10 @@ export interface components {
             reserve: number;
             why?: string;
         };
+        Match: {
+            pattern: string;
+            profile: string;
+        };
         Patch: {
             /**
              * @description bit/s, or as tc spells it: "10mbit", "unlimited"; absent or null stays as it is
@@ -570,6 +598,48 @@ export interface components {
             priority?: number;
             /** Format: int64 */
             weight?: number;
+        };
+        Profile: {
+            group?: string;
+            name: string;
+            own?: string[] | null;
+            profile?: string;
+            rx: components["schemas"]["Allocation"];
+            tx: components["schemas"]["Allocation"];
+        };
+        ProfileAnswer: {
+            changes: components["schemas"]["Change"][] | null;
+            profiles: components["schemas"]["Profiles"];
+        };
+        ProfileRequest: {
+            /** @description The profile of what has no other; empty for none */
+            default?: string;
+            /** @description The profile ceases to be */
+            delete?: boolean;
+            /** @description Check only; the answer is what would change */
+            dry_run?: boolean;
+            /** @description The group that its vifs are in; host for none */
+            group?: string;
+            /** @description The profile of VMs whose name is as the pattern says; an empty one takes the pattern away */
+            match?: components["schemas"]["Match"];
+            /** @description The profile that is set, and made where there is none */
+            name?: string;
+            /**
+             * Format: int64
+             * @description The revision of the profiles that the asker saw; refused as a conflict if another holds now
+             */
+            revision?: number;
+            /** @description Likewise for what they receive */
+            rx?: components["schemas"]["Patch"];
+            /** @description What its vifs have for what their VMs send */
+            tx?: components["schemas"]["Patch"];
+        };
+        Profiles: {
+            default: string;
+            match: components["schemas"]["Match"][] | null;
+            profiles: components["schemas"]["Profile"][] | null;
+            /** Format: int64 */
+            revision: number;
         };
         Recent: {
             at: number[] | null;
@@ -621,7 +691,9 @@ export interface components {
             key: string;
             mac: string;
             not_enforced?: string;
+            own?: string[] | null;
             problem?: string;
+            profile?: string;
             /** Format: int64 */
             revision: number;
             rx: components["schemas"]["DirectionStatus"];
@@ -658,7 +730,12 @@ export type ForgetRequest = components['schemas']['ForgetRequest'];
 export type GroupStatus = components['schemas']['GroupStatus'];
 export type GuestReport = components['schemas']['GuestReport'];
 export type Link = components['schemas']['Link'];
+export type Match = components['schemas']['Match'];
 export type Patch = components['schemas']['Patch'];
+export type Profile = components['schemas']['Profile'];
+export type ProfileAnswer = components['schemas']['ProfileAnswer'];
+export type ProfileRequest = components['schemas']['ProfileRequest'];
+export type Profiles = components['schemas']['Profiles'];
 export type Recent = components['schemas']['Recent'];
 export type RecentVif = components['schemas']['RecentVIF'];
 export type Restored = components['schemas']['Restored'];
@@ -1133,6 +1210,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["GroupStatus"][] | null;
+                };
+            };
+            /** @description What was wrong, what was left unchanged, what to try */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "get-profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Profiles"];
+                };
+            };
+            /** @description What was wrong, what was left unchanged, what to try */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    "post-profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProfileRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProfileAnswer"];
                 };
             };
             /** @description What was wrong, what was left unchanged, what to try */
