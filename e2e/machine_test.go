@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,8 +59,16 @@ func machine(t *testing.T, dir string, within time.Duration, more ...string) str
 		"-netdev", "user,id=n,restrict=on", "-device", "virtio-net-pci,netdev=n", "-device", "virtio-rng-pci"}, more...)...)
 	timer := time.AfterFunc(within, func() { _ = qemu.Process.Kill() })
 	defer timer.Stop()
-	out, err := qemu.Output()
+	said := filepath.Join(t.TempDir(), "said") // a file: it can be looked at meanwhile
+	f, err := os.Create(said)
 	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	qemu.Stdout, qemu.Stderr = f, f
+	failed := qemu.Run()
+	out, err := os.ReadFile(said)
+	if err := errors.Join(failed, err); err != nil {
 		t.Fatalf("QEMU: %v\n%s", err, out)
 	}
 	return string(bytes.ReplaceAll(out, []byte("\r"), nil))

@@ -76,6 +76,8 @@ check socket equal "$(stat -c %U:%G:%a /run/sluice/sluice.sock)" root:sluice:660
 check state equal "$(stat -c %U:%a /var/lib/sluice)" root:700
 check set sluice set tap-web 8mbit --tx
 check shaped limited
+check doctor sluice doctor
+check doctor-tried sh -c 'sluice doctor | grep -q "a limit was set on a device"'
 check guest-keeps eventually sluice-guest show
 for unit in sluice sluice-guest; do
   systemd-analyze security --no-pager $unit.service | grep -E '^→' | sed "s/^/exposure $unit /"

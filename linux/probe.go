@@ -14,6 +14,9 @@ import (
 	"sluice/linux/htb"
 )
 
+// Untried is the name of the finding that [Probe] could try nothing where it was asked.
+const Untried = "trial"
+
 // Probe tries what shaping needs in a network namespace of its own, which
 // vanishes with it, and says what this kernel can and cannot do.
 func Probe(ctx context.Context) []sluice.Finding {
@@ -43,7 +46,8 @@ func kernel() sluice.Finding {
 func attempt(ctx context.Context) []sluice.Finding {
 	ns, err := netns.New()
 	if err != nil {
-		return []sluice.Finding{{Name: "namespace", Detail: err.Error(), Try: "run as root, outside an unprivileged container"}}
+		return []sluice.Finding{{Name: Untried, Detail: "shaping was not tried: no network namespace can be made for that: " + err.Error(),
+			Try: "sluice doctor as root, which tries it itself; outside an unprivileged container"}}
 	}
 	defer ns.Close()
 	d, err := htb.New(slog.New(slog.DiscardHandler), htb.Ethernet)
