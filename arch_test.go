@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"lab":              {"."},
 	"http":             {".", "control", "files"},
 	"libvirt":          {".", "broadcast"},
+	"proxmox":          {"."},
 	"qemu":             {"."},
 	"linux":            {".", "broadcast", "linux/htb", "linux/tc"},
 	"linux/htb":        {".", "linux/tc"},
