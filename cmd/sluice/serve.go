@@ -149,7 +149,7 @@ func run(ctx context.Context, s settings, read func() (settings, error), socket 
 		return err
 	}
 	names := libvirt.New(s.libvirtSockets(), log)
-	processes, guests := qemu.New(), proxmox.New(proxmox.Dir)
+	processes, pve := qemu.New(), proxmox.New(proxmox.Dir)
 	channels := newChannels(processes.Collectors, names.Collectors)
 	guests := func() map[string]monitor.Guest { return channels.with(configured) }
 	options := control.Options{Driver: driver, Store: store, Log: log, Capacity: link.capacity, CapacityWhy: link.reason, PutCapacity: link.put,
@@ -172,7 +172,7 @@ func run(ctx context.Context, s settings, read func() (settings, error), socket 
 		guests = func() map[string]monitor.Guest { return withXen(configured, found.All()) }
 	} else {
 		group.Go(func() error { names.Run(ctx); return nil })
-		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static(), Namers: []linux.Namer{names, guests, processes}}, log)
+		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static(), Namers: []linux.Namer{names, pve, processes}}, log)
 		if err != nil {
 			return err
 		}
