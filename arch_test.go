@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"lab":              {"."},
 	"http":             {".", "control", "files"},
 	"libvirt":          {".", "broadcast"},
+	"lxd":              {".", "broadcast"},
 	"proxmox":          {"."},
 	"qemu":             {"."},
 	"linux":            {".", "broadcast", "linux/htb", "linux/tc"},

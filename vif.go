@@ -2,6 +2,7 @@ package sluice
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"unicode"
@@ -56,6 +57,29 @@ func (v VIF) String() string {
 		return "group " + name
 	}
 	return fmt.Sprintf("%s vif %d", v.VM, v.Index)
+}
+
+// UUID is text if that is a UUID, in lower case, else "": 32 hexadecimal
+// digits with four dashes.
+func UUID(text string) string {
+	if len(text) != 36 {
+		return ""
+	}
+	for i, r := range text {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (r == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", r) {
+			return ""
+		}
+	}
+	return strings.ToLower(text)
+}
+
+// MAC is text if that is an Ethernet address, in lower case with colons, else "".
+func MAC(text string) string {
+	if mac, err := net.ParseMAC(text); err == nil && len(mac) == 6 {
+		return mac.String()
+	}
+	return ""
 }
 
 // Nameless says whether nobody named the VM: the vif is called as its device,

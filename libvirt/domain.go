@@ -66,7 +66,7 @@ func parse(text []byte) (d domain, err error) {
 	if err := dec.Decode(&x); err != nil {
 		return d, fmt.Errorf("its XML cannot be read: %w", err)
 	}
-	if x.Name == "" || !isUUID(x.UUID) {
+	if x.Name == "" || sluice.UUID(x.UUID) == "" {
 		return d, fmt.Errorf("its XML has the name %.80q and the UUID %.80q", x.Name, x.UUID)
 	}
 	if n := len(x.Devices.Interfaces); n > mostInterfaces {
@@ -76,7 +76,7 @@ func parse(text []byte) (d domain, err error) {
 		if nic.Target.Device == "" || len(nic.Target.Device) > 15 || strings.ContainsAny(nic.Target.Device, "/ \x00") {
 			continue // no device, or no name that the kernel gives one (net/core/dev.c, dev_valid_name)
 		}
-		v := sluice.VIF{VM: sluice.Printable(x.Name), UUID: strings.ToLower(x.UUID), Index: i, Device: nic.Target.Device, Profile: strings.TrimSpace(x.Metadata.Profile)}
+		v := sluice.VIF{VM: sluice.Printable(x.Name), UUID: sluice.UUID(x.UUID), Index: i, Device: nic.Target.Device, Profile: strings.TrimSpace(x.Metadata.Profile)}
 		if mac, err := net.ParseMAC(nic.MAC.Address); err == nil && len(mac) == 6 {
 			v.MAC = mac.String()
 			v.DeviceMAC = deviceMAC(nic.Type, mac)
@@ -104,18 +104,4 @@ func deviceMAC(kind string, guest net.HardwareAddr) string {
 		return guest.String()
 	}
 	return ""
-}
-
-// isUUID says whether text is 32 hexadecimal digits with four dashes.
-func isUUID(text string) bool {
-	if len(text) != 36 {
-		return false
-	}
-	for i, r := range text {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if dash != (r == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", r) {
-			return false
-		}
-	}
-	return true
 }

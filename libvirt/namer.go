@@ -49,6 +49,9 @@ func New(sockets []string, log *slog.Logger) *Namer {
 	return &Namer{sockets: sockets, log: log, domains: make(map[libvirt.UUID]domain)}
 }
 
+// Name is what people call it.
+func (n *Namer) Name() string { return "libvirt" }
+
 // VIFs are the interfaces of the domains that run, as libvirt told them last.
 // DeviceMAC is what the device has if it is the one that was meant.
 func (n *Namer) VIFs() []sluice.VIF {

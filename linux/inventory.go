@@ -38,6 +38,10 @@ type Namer interface {
 	Watch(ctx context.Context) <-chan struct{}
 }
 
+// follower is a [Namer] that is told when devices changed, and asks anew whose
+// they are then.
+type follower interface{ DevicesChanged() }
+
 // Inventory knows the vifs of a host from its network devices. It is safe
 // for concurrent use.
 type Inventory struct {
@@ -139,6 +143,11 @@ func (i *Inventory) Run(ctx context.Context) error {
 			continue
 		case <-soon:
 			soon = nil
+			for _, n := range i.sources.Namers {
+				if f, ok := n.(follower); ok {
+					f.DevicesChanged()
+				}
+			}
 		case <-named:
 		case <-regular.C:
 		}

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -119,19 +118,15 @@ func parse(text []byte, kind int, id string) (vifs []sluice.VIF) {
 		case key == k.name && value != "":
 			vm = sluice.Printable(value)
 		case key == "smbios1":
-			uuid = uuidOf(option(value, "uuid"))
+			uuid = sluice.UUID(option(value, "uuid"))
 		case key == "tags":
 			profile = tagged(value)
 		case isNIC && err == nil && i < mostNICs:
-			v := sluice.VIF{Index: int(i), Device: k.device + id + "i" + strconv.FormatUint(i, 10)}
 			mac := option(value, k.mac)
 			if k.mac == "" {
 				_, mac, _ = strings.Cut(strings.Split(value, ",")[0], "=")
 			}
-			if m, err := net.ParseMAC(mac); err == nil && len(m) == 6 {
-				v.MAC = m.String()
-			}
-			vifs = append(vifs, v)
+			vifs = append(vifs, sluice.VIF{Index: int(i), MAC: sluice.MAC(mac), Device: k.device + id + "i" + strconv.FormatUint(i, 10)})
 		}
 	}
 	for i := range vifs {
@@ -158,12 +153,4 @@ func tagged(tags string) string {
 		}
 	}
 	return ""
-}
-
-// uuidOf is text if that is a UUID, in lower case, else "".
-func uuidOf(text string) string {
-	if len(text) != 36 || strings.Trim(text, "0123456789abcdefABCDEF-") != "" || strings.Count(text, "-") != 4 {
-		return ""
-	}
-	return strings.ToLower(text)
 }

@@ -23,7 +23,6 @@ import (
 	"sluice/etcd"
 	"sluice/guest"
 	"sluice/http"
-	"sluice/libvirt"
 	"sluice/linux"
 	"sluice/linux/htb"
 	"sluice/monitor"
@@ -148,7 +147,7 @@ func run(ctx context.Context, s settings, read func() (settings, error), socket 
 	if err != nil {
 		return err
 	}
-	names := libvirt.New(s.libvirtSockets(), log)
+	names, sources := s.sources(log)
 	processes, pve := qemu.New(), proxmox.New(proxmox.Dir)
 	channels := newChannels(processes.Collectors, names.Collectors)
 	guests := func() map[string]monitor.Guest { return channels.with(configured) }
@@ -171,8 +170,12 @@ func run(ctx context.Context, s settings, read func() (settings, error), socket 
 		group.Go(func() error { found.Run(ctx); return nil })
 		guests = func() map[string]monitor.Guest { return withXen(configured, found.All()) }
 	} else {
-		group.Go(func() error { names.Run(ctx); return nil })
-		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static(), Namers: []linux.Namer{names, pve, processes}}, log)
+		var namers []linux.Namer
+		for _, one := range sources {
+			namers = append(namers, one)
+			group.Go(func() error { one.Run(ctx); return nil })
+		}
+		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static(), Namers: append(namers, pve, processes)}, log)
 		if err != nil {
 			return err
 		}
@@ -188,7 +191,7 @@ func run(ctx context.Context, s settings, read func() (settings, error), socket 
 		return err
 	}
 	kept := state{dir: s.StateDir, store: store, log: log, restored: make(chan struct{}, 1)}
-	server := &http.Server{State: kept, Control: ctl, Monitor: current{watch, ctl, driver.Problems}, Doctor: prober{driver, names}, Page: web.Files(), Token: token, Log: log}
+	server := &http.Server{State: kept, Control: ctl, Monitor: current{watch, ctl, driver.Problems}, Doctor: prober{driver, sources}, Page: web.Files(), Token: token, Log: log}
 	group.Go(func() error { return ctl.Run(ctx) })
 	group.Go(func() error { return driver.Run(ctx, func(r sluice.Repair) { ctl.Repaired(ctx, r) }) })
 	group.Go(func() error { watch.Run(ctx); return nil })
@@ -313,17 +316,20 @@ func settled(ctl *control.Control) func() map[string]sluice.Setting {
 
 // prober says what the host can do, and what is not as it was set.
 type prober struct {
-	driver *htb.Driver
-	names  *libvirt.Namer
+	driver  *htb.Driver
+	sources []source
 }
 
 // Check implements [http.Doctor].
 func (p prober) Check(ctx context.Context) []sluice.Finding {
 	found := linux.Probe(ctx)
-	if err, present := p.names.Problem(); err != nil {
-		found = append(found, sluice.Finding{Name: "libvirt", Detail: fmt.Sprintf("does not answer, so VMs keep the names that are known: %v", err), Try: "systemctl status libvirtd virtqemud"})
-	} else if present {
-		found = append(found, sluice.Finding{Name: "libvirt", OK: true, Detail: fmt.Sprintf("names %d interfaces of running VMs", len(p.names.VIFs()))})
+	for _, one := range p.sources {
+		if err, present := one.Problem(); err != nil {
+			found = append(found, sluice.Finding{Name: one.Name(), Detail: fmt.Sprintf("does not answer, so VMs keep the names that are known: %v", err),
+				Try: "systemctl status, of " + one.Name()})
+		} else if present {
+			found = append(found, sluice.Finding{Name: one.Name(), OK: true, Detail: fmt.Sprintf("names %d interfaces of running VMs", len(one.VIFs()))})
+		}
 	}
 	problems := p.driver.Problems()
 	for _, key := range slices.Sorted(maps.Keys(problems)) {

@@ -11,7 +11,6 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"sluice"
-	"sluice/libvirt"
 	"sluice/linux/htb"
 )
 
@@ -31,19 +30,11 @@ type settings struct {
 	Interval duration `toml:"interval"`
 	TLSCert  string   `toml:"tls_cert"`
 	TLSKey   string   `toml:"tls_key"`
-	Libvirt  string   `toml:"libvirt"` // its socket; "" for where it usually is, "none" to leave it alone
-	VMs      []vm     `toml:"vm"`
-}
-
-// libvirtSockets are where to look for libvirt.
-func (s settings) libvirtSockets() []string {
-	switch s.Libvirt {
-	case "":
-		return libvirt.Sockets
-	case "none":
-		return nil
-	}
-	return []string{s.Libvirt}
+	// Sockets; "" for where each usually is, "none" to leave it alone.
+	Libvirt string `toml:"libvirt"`
+	LXD     string `toml:"lxd"`
+	Incus   string `toml:"incus"`
+	VMs     []vm   `toml:"vm"`
 }
 
 type vm struct {
