@@ -219,6 +219,17 @@ func TestLibvirt(t *testing.T) {
 	l.must("start", "shop")
 	held("started again")
 
+	// What its description asks for, which another's does not.
+	l.sluice("profile", "set", "gold", "40mbit")
+	l.must("metadata", "db", "--uri", "urn:sluice", "--key", "sluice", "--set", "<profile>gold</profile>", "--live")
+	l.eventually("its description counts", time.Second, func() bool {
+		v, _ := l.vif("db", 0)
+		return v.Tx.Limit == 40*sluice.Mbit && v.Profile == "gold"
+	})
+	l.must("metadata", "db", "--uri", "urn:sluice", "--remove", "--live")
+	l.eventually("it asks for nothing any more", time.Second, func() bool { v, _ := l.vif("db", 0); return v.Tx.Limit == sluice.Unlimited })
+	held("another had a profile")
+
 	// Renamed while it is off.
 	l.must("destroy", "shop")
 	l.must("domrename", "shop", "store")

@@ -34,6 +34,8 @@ if [[ -z ${1:-} ]]; then
   need libvirtd libvirt-daemon
   need /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so libvirt-daemon-driver-qemu
   need virsh libvirt-clients
+  need lxd lxd
+  need busybox busybox-static
   need lintian lintian
   need rpm rpm
 fi
