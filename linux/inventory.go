@@ -16,9 +16,10 @@ import (
 
 // Sources say which devices are vifs, and whose.
 type Sources struct {
-	// Bridge is the bridge whose ports are vifs; "" takes every tap, macvtap
-	// and veth there is.
-	Bridge string
+	// Bridges are those whose ports are vifs, of Linux or of Open vSwitch; none
+	// takes every tap, macvtap and veth there is. The kernel does not say which
+	// of Open vSwitch's bridges a port is of: any takes those of all.
+	Bridges []string
 	// Uplink is the device to the outside where it is a veth or a tap, which
 	// would be taken for a vif otherwise; "" if it is neither.
 	Uplink string
@@ -51,7 +52,7 @@ type Inventory struct {
 	log     *slog.Logger
 	changes broadcast.Hub[struct{}]
 
-	lacking bool // the bridge, when it was looked for last
+	lacking map[string]bool // the bridges that were not there when they were looked for last
 
 	mu    sync.Mutex
 	vifs  []sluice.VIF
@@ -59,15 +60,15 @@ type Inventory struct {
 }
 
 const (
-	debounce = 5 * time.Millisecond // devices come in swarms
-	restful  = 5                    // as many times as long as a listing takes, the next one waits
+	debounce = 2 * time.Millisecond // devices come in swarms
+	restful  = 5                    // between two listings are as many times what one takes
 	relist   = 10 * time.Second     // should an event ever be lost
 )
 
 // NewInventory looks at the devices of the calling thread's network
 // namespace. A bridge that is not there yet is waited for.
 func NewInventory(s Sources, log *slog.Logger) (*Inventory, error) {
-	i := &Inventory{sources: s, log: log}
+	i := &Inventory{sources: s, log: log, lacking: make(map[string]bool)}
 	var err error
 	if i.conn, err = tc.Dial(); err == nil {
 		if i.events, err = tc.Subscribe(); err != nil {
@@ -127,7 +128,8 @@ func (i *Inventory) Run(ctx context.Context) error {
 	regular := time.NewTicker(relist)
 	defer regular.Stop()
 	var soon <-chan time.Time
-	var took time.Duration // the last listing
+	var last time.Time        // when the last listing ended
+	var took [2]time.Duration // what the last two took: one may have waited for the kernel's lock
 	for {
 		select {
 		case <-ctx.Done():
@@ -138,7 +140,7 @@ func (i *Inventory) Run(ctx context.Context) error {
 				continue
 			}
 			if soon == nil {
-				soon = time.After(max(debounce, restful*took))
+				soon = time.After(max(debounce, restful*min(took[0], took[1])-time.Since(last)))
 			}
 			continue
 		case <-soon:
@@ -153,7 +155,8 @@ func (i *Inventory) Run(ctx context.Context) error {
 		}
 		begin := time.Now()
 		err := i.list()
-		took = time.Since(begin)
+		last = time.Now()
+		took = [2]time.Duration{last.Sub(begin), took[0]}
 		if err != nil {
 			i.log.Warn("the devices cannot be listed; the last list stands", "error", err)
 		}
@@ -176,21 +179,7 @@ func (i *Inventory) list() error {
 	if err != nil {
 		return &sluice.Error{Code: sluice.Unavailable, Message: "the devices cannot be listed", Err: err}
 	}
-	master := map[int]bool{} // the bridge, and those that are joined to it
-	if i.sources.Bridge != "" {
-		at := slices.IndexFunc(links, func(l tc.Link) bool { return l.Name == i.sources.Bridge })
-		if at >= 0 {
-			master[links[at].Index] = true
-		}
-		if lacking := at < 0; lacking != i.lacking {
-			i.lacking = lacking
-			if lacking {
-				i.log.Warn("there is no such bridge now; it is waited for", "bridge", i.sources.Bridge)
-			} else {
-				i.log.Info("the bridge is there", "bridge", i.sources.Bridge)
-			}
-		}
-	}
+	master := i.masters(links)
 	named, joints := i.names(), joints(links)
 	for grown := true; grown; {
 		grown = false
@@ -235,6 +224,32 @@ func (i *Inventory) list() error {
 	return nil
 }
 
+// masters are the bridges that are asked for, those that are there.
+func (i *Inventory) masters(links []tc.Link) map[int]bool {
+	master := make(map[int]bool)
+	at := func(name string) int { return slices.IndexFunc(links, func(l tc.Link) bool { return l.Name == name }) }
+	for _, name := range i.sources.Bridges {
+		n := at(name)
+		if n >= 0 {
+			master[links[n].Index] = true
+			if links[n].Kind == "openvswitch" {
+				if datapath := at("ovs-system"); datapath >= 0 { // the master of all its ports (net/openvswitch/vport-netdev.c)
+					master[links[datapath].Index] = true
+				}
+			}
+		}
+		if lacking := n < 0; lacking != i.lacking[name] {
+			i.lacking[name] = lacking
+			if lacking {
+				i.log.Warn("there is no such bridge now; it is waited for", "bridge", name)
+			} else {
+				i.log.Info("the bridge is there", "bridge", name)
+			}
+		}
+	}
+	return master
+}
+
 // joints are the ends of the veth pairs that join two bridges, each with its
 // other end. A VM's frames pass them, but they are no VM's: Proxmox's firewall
 // has such (fwln100i0 and fwpr100p0).
@@ -270,10 +285,10 @@ func (i *Inventory) names() map[string]sluice.VIF {
 	return named
 }
 
-// elsewhere says whether a device that a namer named is outside of the bridge
+// elsewhere says whether a device that a namer named is outside of the bridges
 // whose ports are asked for. One that a person named is wanted wherever it is.
 func (i *Inventory) elsewhere(l tc.Link, v sluice.VIF, master map[int]bool) bool {
-	if i.sources.Bridge == "" || master[l.Master] {
+	if len(i.sources.Bridges) == 0 || master[l.Master] {
 		return false
 	}
 	return !slices.ContainsFunc(i.sources.Static, func(s sluice.VIF) bool { return s.Device == v.Device })
@@ -285,7 +300,7 @@ func (i *Inventory) isVIF(l tc.Link, master map[int]bool) bool {
 	if l.Name == i.sources.Uplink {
 		return false
 	}
-	if i.sources.Bridge != "" && !master[l.Master] {
+	if len(i.sources.Bridges) > 0 && !master[l.Master] {
 		return false
 	}
 	switch l.Kind {

@@ -102,7 +102,8 @@ func TestNamers(t *testing.T) {
 // a veth pair belongs to it: what joins them is no VM.
 func TestBridges(t *testing.T) {
 	ns := netnstest.New(t)
-	shown, all := follow(t, ns, Sources{Bridge: "vmbr0"}), follow(t, ns, Sources{})
+	shown, all := follow(t, ns, Sources{Bridges: []string{"vmbr0"}}), follow(t, ns, Sources{})
+	both := follow(t, ns, Sources{Bridges: []string{"vmbr0", "other"}})
 	becomes(t, shown, "")
 	ip(t, ns, "link add vmbr0 type bridge", "link add fwbr100i0 type bridge", "link add other type bridge",
 		"link add tap100i0 type veth peer name q0", "link set tap100i0 master fwbr100i0",
@@ -110,7 +111,9 @@ func TestBridges(t *testing.T) {
 		"link add tap101i0 type veth peer name q1", "link set tap101i0 master vmbr0", "link add tap9 type veth peer name q9", "link set tap9 master other")
 	becomes(t, shown, "tap100i0/0 on tap100i0, tap101i0/0 on tap101i0")
 	becomes(t, all, "q0/0 on q0, q1/0 on q1, q9/0 on q9, tap100i0/0 on tap100i0, tap101i0/0 on tap101i0, tap9/0 on tap9")
+	becomes(t, both, "tap100i0/0 on tap100i0, tap101i0/0 on tap101i0, tap9/0 on tap9")
 	ip(t, ns, "link del vmbr0")
+	becomes(t, both, "tap9/0 on tap9")
 	becomes(t, shown, "")
 	ip(t, ns, "link add vmbr0 type bridge", "link set tap101i0 master vmbr0")
 	becomes(t, shown, "tap101i0/0 on tap101i0")

@@ -10,30 +10,36 @@ import (
 	"sluice"
 )
 
-// UplinkCapacity is the speed of the uplink, or if that is "" of the bridge's
-// one physical port, as its driver tells it (ethtool's "Speed"). It is
+// UplinkCapacity is the speed of the uplink, or if that is "" of the one physical
+// port that the bridges have, as its driver tells it (ethtool's "Speed"). It is
 // [sluice.Unlimited] both ways, with the reason, where there is no such port,
 // more than one, or no known speed: taps and veths claim speeds that mean
 // nothing, so only what has hardware behind it, or is a bond or a VLAN of such, counts.
-func UplinkCapacity(bridge, uplink string) (c sluice.Capacity, why string) {
-	return uplinkCapacity("/sys/class/net", bridge, uplink)
+func UplinkCapacity(bridges []string, uplink string) (c sluice.Capacity, why string) {
+	return uplinkCapacity("/sys/class/net", bridges, uplink)
 }
 
-func uplinkCapacity(sys, bridge, uplink string) (c sluice.Capacity, why string) {
+func uplinkCapacity(sys string, bridges []string, uplink string) (c sluice.Capacity, why string) {
 	c = sluice.Capacity{Tx: sluice.Unlimited, Rx: sluice.Unlimited}
 	if uplink == "" {
-		ports, err := os.ReadDir(filepath.Join(sys, bridge, "brif"))
-		if err != nil {
-			return c, fmt.Sprintf("%s is no bridge", bridge)
-		}
-		found := 0
-		for _, p := range ports {
-			if physical(sys, p.Name()) {
-				uplink, found = p.Name(), found+1
+		found := make(map[string]bool)
+		for _, bridge := range bridges {
+			ports, ok := portsOf(sys, bridge)
+			if !ok {
+				return c, fmt.Sprintf("%s is no bridge", bridge)
+			}
+			for _, port := range ports {
+				if physical(sys, port) {
+					uplink, found[port] = port, true
+				}
 			}
 		}
-		if found != 1 {
-			return c, fmt.Sprintf("%s has %d physical ports", bridge, found)
+		if len(found) != 1 {
+			has := "has"
+			if len(bridges) > 1 {
+				has = "have"
+			}
+			return c, fmt.Sprintf("%s %s %d physical ports", strings.Join(bridges, " and "), has, len(found))
 		}
 	} else if !physical(sys, uplink) {
 		return c, fmt.Sprintf("there is no hardware behind %s", uplink)
@@ -45,6 +51,25 @@ func uplinkCapacity(sys, bridge, uplink string) (c sluice.Capacity, why string) 
 	}
 	rate := sluice.Rate(mbit) * sluice.Mbit
 	return sluice.Capacity{Tx: rate, Rx: rate}, fmt.Sprintf("%s says so", uplink)
+}
+
+// portsOf are a bridge's ports; of one of Open vSwitch's, those of all that it has.
+func portsOf(sys, bridge string) (ports []string, ok bool) {
+	own, err := os.ReadDir(filepath.Join(sys, bridge, "brif"))
+	if err == nil {
+		for _, p := range own {
+			ports = append(ports, p.Name())
+		}
+		return ports, true
+	}
+	devices, _ := os.ReadDir(sys)
+	for _, d := range devices {
+		if to, err := os.Readlink(filepath.Join(sys, d.Name(), "master")); err == nil && filepath.Base(to) == "ovs-system" {
+			ports = append(ports, d.Name())
+		}
+	}
+	_, err = os.Stat(filepath.Join(sys, bridge)) // its own device has no master
+	return ports, err == nil && len(ports) > 0 && !physical(sys, bridge)
 }
 
 // physical says whether a device has hardware behind it, or below it as a VLAN

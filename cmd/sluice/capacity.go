@@ -67,7 +67,7 @@ func (s settings) capacity() (c sluice.Capacity, why string) {
 	if c.Tx != sluice.Unlimited && c.Rx != sluice.Unlimited {
 		return c, "the settings say so"
 	}
-	if s.Bridge == "" && s.Uplink == "" {
+	if len(s.Bridge) == 0 && s.Uplink == "" {
 		return c, "the settings name neither a capacity, nor an uplink or a bridge that has one"
 	}
 	found, why := linux.UplinkCapacity(s.Bridge, s.Uplink)

@@ -48,6 +48,7 @@ func fresh() (v sluice.VIFStatus) {
 // tell puts what is set into a vif's line.
 func tell(v *sluice.VIFStatus, n control.Node) {
 	v.State, v.Revision, v.Group = n.State, n.Revision, n.Value.Group
+	v.Profile, v.Own = n.Value.Profile, n.Value.Set()
 	for _, side := range []struct {
 		to   *sluice.DirectionStatus
 		from sluice.Allocation

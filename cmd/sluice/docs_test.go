@@ -59,7 +59,7 @@ func TestFlagsThatAreNamedExist(t *testing.T) {
 	flag := regexp.MustCompile(`(?:^|[\s(\x60])--([a-z][a-z-]+)`)
 	for _, dir := range []string{"../../control", "../../http", "../../etcd", "../../linux", "../../xen", "../../monitor", "."} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || d.Name() == "guestsetup.go" { // whose flags are others'
 				return err
 			}
 			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)

@@ -81,11 +81,10 @@ func showCommand(c *client) *cobra.Command {
 				return err
 			}
 			p, err := c.daemon().Profiles(cmd.Context())
-			if err != nil {
-				return err
-			}
 			for _, v := range vifs {
-				printOrigin(cmd.OutOrStdout(), p, v)
+				if err == nil { // else a daemon that knows of no profiles
+					printOrigin(cmd.OutOrStdout(), p, v)
+				}
 			}
 			return nil
 		}}

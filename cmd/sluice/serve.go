@@ -39,15 +39,16 @@ const (
 )
 
 func serveCommand(c *client) *cobra.Command {
-	var config, bridge, listen, stateDir, capacityText string
+	var config, listen, stateDir, capacityText string
 	var interval time.Duration
+	var named []string // bridges
 	var verbose bool
 	cmd := &cobra.Command{Use: "serve", Short: "the host daemon", Args: cobra.NoArgs, Example: "  sluice serve\n  sluice serve --bridge br0 --capacity 10gbit"}
 	f := cmd.Flags()
 	f.StringVar(&config, "config", settingsFile, "the settings file; flags win over it")
 	f.StringVar(&stateDir, "state-dir", defaultStateDir, "where the store, the journal and the token are")
 	f.StringVar(&listen, "listen", "127.0.0.1:8511", "where the page and the API are; \"\" for nowhere")
-	f.StringVar(&bridge, "bridge", "", "take this bridge's ports as vifs")
+	f.StringSliceVar(&named, "bridge", nil, "take these bridges' ports as vifs, and no others")
 	f.StringVar(&capacityText, "capacity", "", "what the link carries, per direction")
 	f.DurationVar(&interval, "interval", time.Second, "between two data sets, 100ms to 60s")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log what happens inside, too")
@@ -55,7 +56,7 @@ func serveCommand(c *client) *cobra.Command {
 		read := func() (settings, error) {
 			s, err := readSettings(config, f.Changed("config"))
 			for name, set := range map[string]func(){
-				"bridge": func() { s.Bridge = bridge }, "listen": func() { s.Listen = listen }, "state-dir": func() { s.StateDir = stateDir },
+				"bridge": func() { s.Bridge = named }, "listen": func() { s.Listen = listen }, "state-dir": func() { s.StateDir = stateDir },
 				"interval": func() { s.Interval = duration(interval) },
 			} {
 				if f.Changed(name) {
@@ -175,7 +176,7 @@ func run(ctx context.Context, s settings, read func() (settings, error), socket 
 			namers = append(namers, one)
 			group.Go(func() error { one.Run(ctx); return nil })
 		}
-		inventory, err := linux.NewInventory(linux.Sources{Bridge: s.Bridge, Uplink: s.Uplink, Static: s.static(), Namers: append(namers, pve, processes)}, log)
+		inventory, err := linux.NewInventory(linux.Sources{Bridges: s.Bridge, Uplink: s.Uplink, Static: s.static(), Namers: append(namers, pve, processes)}, log)
 		if err != nil {
 			return err
 		}

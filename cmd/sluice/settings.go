@@ -20,7 +20,7 @@ const defaultReserve = 25
 
 // settings are the file /etc/sluice/sluice.toml; see docs/operating.md.
 type settings struct {
-	Bridge   string   `toml:"bridge"`
+	Bridge   bridges  `toml:"bridge"`
 	Uplink   string   `toml:"uplink"`
 	Capacity capacity `toml:"capacity"`
 	Reserve  int      `toml:"reserve"`
@@ -58,6 +58,28 @@ func (d *duration) UnmarshalText(b []byte) error {
 }
 
 // capacity is one rate for both directions, or a table of two.
+// bridges are one, or several.
+type bridges []string
+
+// UnmarshalTOML implements [toml.Unmarshaler].
+func (b *bridges) UnmarshalTOML(v any) error {
+	all, ok := v.([]any)
+	if !ok {
+		all = []any{v}
+	}
+	*b = nil
+	for _, one := range all {
+		name, ok := one.(string)
+		if !ok {
+			return fmt.Errorf("bridge: %v is not a name such as \"br0\", nor a list of such", v)
+		}
+		if name != "" {
+			*b = append(*b, name)
+		}
+	}
+	return nil
+}
+
 type capacity sluice.Capacity
 
 // UnmarshalTOML implements [toml.Unmarshaler].

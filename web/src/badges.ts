@@ -25,6 +25,7 @@ export function badgesOf(s: VIFStatus): Badge[] {
     if (s.guest.disagrees) badges.push({ kind: 'warn', text: t.badge.disagrees, note: says + t.badge.disagreesNote });
     else badges.push({ kind: 'quiet', text: t.badge.agrees, note: says + t.badge.agreesNote });
   } else badges.push({ kind: 'quiet', text: t.badge.host, note: t.badge.hostNote });
+  if (s.profile) badges.push({ kind: 'quiet', text: t.badge.profile(s.profile), note: t.badge.profileNote((s.own ?? []).filter((f) => f !== 'profile').join(', ').replaceAll('.', ' ')) });
   return badges;
 }
 

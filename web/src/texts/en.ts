@@ -129,6 +129,8 @@ export const en = {
     agreesNote: "; the host's counters agree.",
     host: 'host counters',
     hostNote: "This VM has no collector; the host's counters are shown.",
+    profile: (name: string) => `profile ${name}`,
+    profileNote: (own: string) => `Its profile gives what was not set for it itself${own ? `; set for it itself: ${own}` : ''}.`,
   },
   // Groups
   groups: 'Groups',

@@ -129,6 +129,8 @@ export const zh: Texts = {
     agreesNote: '；主机计数一致。',
     host: '主机计数',
     hostNote: '这台虚拟机没有采集器，显示的是主机计数器。',
+    profile: (name) => `配置档 ${name}`,
+    profileNote: (own) => `没有单独设置的值来自它的配置档${own ? `；单独设置的有：${own}` : ''}。`,
   },
   groups: '组',
   groupLabel: (name) => `组 ${name}`,
