@@ -121,6 +121,43 @@ check remove-state test -d /var/lib/sluice/store
 check remove-unit not systemctl cat sluice
 check again apt-get install -y -q /pkg/2/sluice_*.deb
 check again-settings eventually limited
+# A bridge of Open vSwitch's kernel datapath beside the other.
+modprobe openvswitch
+ovs-dpctl add-dp ovs-system
+ovs-dpctl add-if ovs-system ovsbr0,type=internal
+ip netns add vm2
+ip link add tap-ovs type veth peer name eth9 netns vm2
+ovs-dpctl add-if ovs-system tap-ovs
+for type in 'eth_type(0x0806),arp()' 'eth_type(0x0800),ipv4(frag=no)'; do
+  ovs-dpctl add-flow ovs-system "in_port(1),eth(),$type" 2
+  ovs-dpctl add-flow ovs-system "in_port(2),eth(),$type" 1
+done
+ip addr add 198.51.100.1/24 dev ovsbr0
+ip link set ovsbr0 up
+ip link set tap-ovs up
+ip netns exec vm2 ip addr add 198.51.100.2/24 dev eth9
+ip netns exec vm2 ip link set eth9 up
+send() { # how long 2 MiB of the VM's take, in ms
+  rm -f /run/got
+  sleep 30 | timeout 20 busybox nc -l -p 5000 2>&1 | head -c 2097152 | wc -c >/run/got & sleep 1
+  local begin=$(date +%s%3N)
+  ip netns exec vm2 sh -c 'dd if=/dev/zero bs=1k count=2048 2>/dev/null | timeout 15 busybox nc 198.51.100.1 5000' </dev/null
+  while [ ! -s /run/got ] && [ $(($(date +%s%3N) - begin)) -lt 15000 ]; do sleep .02; done
+  echo $(($(date +%s%3N) - begin))
+}
+check ovs-carries ip netns exec vm2 timeout 10 busybox ping -c 1 198.51.100.1
+free=$(send)
+sed -i 's/^#bridge.*/bridge = ["br0", "ovsbr0"]/' /etc/sluice/sluice.toml
+check ovs-restart systemctl restart sluice
+check ovs-listed eventually sh -c 'sluice list | grep -q tap-ovs'
+check ovs-not-its-own not sh -c 'sluice list | grep -q "ovsbr0\|ovs-system"'
+check ovs-set sluice set tap-ovs 8mbit
+held=$(send)
+echo "$(cat /run/got) bytes through Open vSwitch take $free ms, with 8 Mbit/s $held ms"
+check ovs-held test $held -gt 1900 -a $held -lt 4000
+check ovs-other limited
+ip link del tap-ovs
+ovs-dpctl del-dp ovs-system
 check purge apt-get purge -y -q sluice sluice-guest
 check purge-kernel equal "$before" "$(found)"
 check purge-state not ls -d /var/lib/sluice /etc/sluice /var/lib/private/sluice-guest
@@ -129,7 +166,8 @@ echo "== end"
 `
 
 // TestPackages installs the packages in a Debian with a systemd of its own,
-// upgrades, removes and purges them, while a VM is shaped.
+// upgrades, removes and purges them, while a VM is shaped; and another one that
+// is on Open vSwitch's kernel datapath.
 func TestPackages(t *testing.T) {
 	cache, dir := debian(t), t.TempDir()
 	for version, to := range map[string]string{"0.1.1": "1", "0.1.2": "2"} {
@@ -156,7 +194,7 @@ func TestPackages(t *testing.T) {
 	for _, rpm := range rpms {
 		os.Remove(rpm) // Debian has no use for them
 	}
-	for _, program := range []string{"tc", "ip"} {
+	for _, program := range []string{"tc", "ip", "ovs-dpctl"} {
 		with(t, filepath.Join(dir, "tools"), program)
 	}
 	for name, text := range map[string]string{"init": packagesInit, "pkg/script": packagesScript} {

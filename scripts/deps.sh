@@ -35,6 +35,7 @@ if [[ -z ${1:-} ]]; then
   need /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so libvirt-daemon-driver-qemu
   need virsh libvirt-clients
   need lxd lxd
+  need ovs-dpctl openvswitch-switch
   need busybox busybox-static
   need lintian lintian
   need rpm rpm
