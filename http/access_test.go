@@ -71,6 +71,9 @@ func TestEveryRoute(t *testing.T) {
 		if strings.HasSuffix(rt.pattern, "/capacity") {
 			body = `{"tx":"1gbit"}`
 		}
+		if strings.HasSuffix(rt.pattern, "/profiles") && rt.in != nil {
+			body = `{"name":"small","tx":{"limit":"1mbit"}}`
+		}
 		if strings.HasSuffix(rt.pattern, "/forget") {
 			body = `{"vm":"web","vif":0}`
 		}

@@ -65,6 +65,8 @@ func (h *host) Groups(context.Context) ([]sluice.GroupStatus, error) {
 func (h *host) Profiles(context.Context) (sluice.Profiles, error) { return sluice.Profiles{}, h.err }
 
 func (h *host) SetProfiles(_ context.Context, p control.ProfilePatch) (sluice.Profiles, []sluice.Change, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.profiles = append(h.profiles, p)
 	return sluice.Profiles{Revision: 7}, nil, h.err
 }
