@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 LAB_CACHE ?= /var/cache/sluice-lab
 
-.PHONY: all go deps build packages page demo demo-down demo-image bench test test-unit test-page test-e2e test-xen lint generate clean
+.PHONY: all go deps build packages soak page demo demo-down demo-image bench test test-unit test-page test-e2e test-xen lint generate clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # A tag v1.2.3 is version 1.2.3; without one it grows with every commit.
@@ -58,6 +58,9 @@ test-e2e: build ## QEMU guests and Chromium
 
 test-xen: deps build ## real Xen under software emulation
 	go test -v -count=1 -timeout 30m ./e2e/xen
+
+soak: deps build ## what takes longer: 200 starts of a VM under a storm of changes
+	SLUICE_SOAK=1 go test -v -count=1 -timeout 30m -run TestLibvirt ./e2e
 
 packages: go page ## dist/*.deb and *.rpm, for amd64 and arm64
 	packaging/build.sh dist $(PACKAGE_VERSION)

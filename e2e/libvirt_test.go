@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"sluice"
 )
 
@@ -177,6 +179,45 @@ func (h *host) vif(vm string, index int) (v sluice.VIFStatus, ok bool) {
 	return its[i], true
 }
 
+// gaps watches, until stop, how long each new device of libvirt's is there before
+// its frames are led to a class.
+func (l *libvirt) gaps(stop <-chan struct{}) <-chan []time.Duration {
+	out := make(chan []time.Duration, 1)
+	go l.ns.Do(func() {
+		var gaps []time.Duration
+		seen, done := make(map[int]time.Time), make(map[int]bool)
+		links, _ := netlink.LinkList()
+		for _, link := range links { // those that are there already
+			done[link.Attrs().Index] = true
+		}
+		for {
+			select {
+			case <-stop:
+				out <- gaps
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			links, err := netlink.LinkList()
+			if err != nil {
+				continue
+			}
+			for _, link := range links {
+				index := link.Attrs().Index
+				if !strings.HasPrefix(link.Attrs().Name, "vnet") || done[index] {
+					continue
+				}
+				if seen[index].IsZero() {
+					seen[index] = time.Now()
+				}
+				if filters, err := netlink.FilterList(link, netlink.HANDLE_MIN_INGRESS); err == nil && len(filters) > 0 {
+					gaps, done[index] = append(gaps, time.Since(seen[index])), true
+				}
+			}
+		}
+	})
+	return out
+}
+
 // TestLibvirt follows a real libvirtd: VMs have the names that it gives, what
 // is set for one stays its own through all that happens to it, and while
 // libvirtd is away nothing is lost and no stranger inherits.
@@ -271,12 +312,26 @@ func TestLibvirt(t *testing.T) {
 			}
 		}
 	}()
-	for range 10 {
+	rounds := 10
+	if os.Getenv("SLUICE_SOAK") != "" {
+		rounds = 200
+	}
+	gaps := l.gaps(stop)
+	for range rounds {
 		l.must("destroy", "shop")
 		l.must("start", "shop")
 	}
 	close(stop)
 	<-stopped
+	all := <-gaps
+	slices.Sort(all)
+	if len(all) < rounds {
+		t.Fatalf("of %d starts %d devices were seen", rounds, len(all))
+	}
+	t.Logf("after a start a device is without its setting for %v at the median of %d, %v at most", all[len(all)/2], len(all), all[len(all)-1])
+	if all[len(all)-1] > 2*time.Second { // the bar is 200 ms; a machine that stands still is another's fault
+		t.Error("one was bare for too long")
+	}
 	held("after a storm")
 	l.must("destroy", "shop")
 	l.must("destroy", "db")

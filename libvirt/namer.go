@@ -35,6 +35,7 @@ const (
 // Namer follows a host's libvirt. It is safe for concurrent use.
 type Namer struct {
 	sockets []string
+	uri     libvirt.ConnectURI
 	log     *slog.Logger
 	changes broadcast.Hub[struct{}]
 
@@ -46,7 +47,7 @@ type Namer struct {
 
 // New makes a Namer of the libvirt that answers at one of the sockets.
 func New(sockets []string, log *slog.Logger) *Namer {
-	return &Namer{sockets: sockets, log: log, domains: make(map[libvirt.UUID]domain)}
+	return &Namer{sockets: sockets, uri: libvirt.QEMUSystem, log: log, domains: make(map[libvirt.UUID]domain)}
 }
 
 // Name is what people call it.
@@ -169,7 +170,7 @@ func (n *Namer) follow(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := in(answerWithin, "connecting", func() error { return l.ConnectToURI(libvirt.QEMUSystem) }); err != nil {
+	if err := in(answerWithin, "connecting", func() error { return l.ConnectToURI(n.uri) }); err != nil {
 		return err
 	}
 	dirty := make(chan libvirt.UUID, 1024)
