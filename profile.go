@@ -272,6 +272,11 @@ func (p Profiles) NoSuchProfile(name string) error {
 	return &Error{Code: NotFound, Message: fmt.Sprintf("there is no profile %.70q", name), Unchanged: "nothing was changed", Try: p.names()}
 }
 
+// Changed is the error for a request that saw other profiles than there are.
+func (p Profiles) Changed() error {
+	return &Error{Code: Conflict, Message: "the profiles were changed since you looked", Unchanged: "nothing was changed", Try: "look at what they are now, and ask again"}
+}
+
 // CheckProfile reports whether a profile may be called so: as a group may,
 // but not none. The error has code [Invalid].
 func CheckProfile(name string) error {

@@ -51,7 +51,7 @@ func (c *Control) SetProfiles(ctx context.Context, p ProfilePatch) (sluice.Profi
 		return now, nil, err
 	}
 	if p.Revision != nil && *p.Revision != now.Revision {
-		return now, nil, &sluice.Error{Code: sluice.Conflict, Message: "the profiles were changed since you looked", Unchanged: "nothing was changed", Try: "look at what they are now, and ask again"}
+		return now, nil, now.Changed()
 	}
 	nodes, err := c.Store.Nodes(ctx)
 	if err != nil {
@@ -291,6 +291,9 @@ const idle = 10 * time.Minute
 // leave drops what only profiles gave to vifs that have been gone for long;
 // gone has since when each was seen gone, by key.
 func (c *Control) leave(ctx context.Context, gone map[string]time.Time) {
+	if !c.profiled() {
+		return
+	}
 	nodes := c.Settings()
 	absent := make(map[string]bool)
 	for _, v := range c.census.absent() {
@@ -319,13 +322,19 @@ func (c *Control) leave(ctx context.Context, gone map[string]time.Time) {
 	}
 }
 
+// profiled says whether this host ever had a profile.
+func (c *Control) profiled() bool {
+	p := c.profiles.Load()
+	return p != nil && p.Revision != 0
+}
+
 // strays says whether a node has not what its profile says any more: a change
 // of its own ended, and it may be due.
 func (c *Control) strays(u Update) bool {
-	p := c.profiles.Load()
-	if p == nil || p.Revision == 0 || u.Node.Lease.Change != 0 {
+	if !c.profiled() || u.Node.Lease.Change != 0 {
 		return false
 	}
+	p := c.profiles.Load()
 	v, known, err := c.find(context.Background(), u.Key)
 	return err == nil && known && !v.IsGroup() && p.Resolve(v, u.Node.Value) != u.Node.Value
 }

@@ -51,7 +51,7 @@ func (s *Store) PutProfiles(ctx context.Context, p *sluice.Profiles) error {
 		return s.unanswered(m, err)
 	}
 	if !r.Succeeded {
-		return &sluice.Error{Code: sluice.Conflict, Message: "the profiles were changed since you looked", Unchanged: "nothing was changed", Try: "look at what they are now, and ask again"}
+		return p.Changed()
 	}
 	p.Revision = uint64(r.Header.Revision)
 	return nil

@@ -83,64 +83,63 @@ func (s *Store) Begin(ctx context.Context, c *sluice.Change, seen control.Node) 
 	if seen.State != sluice.Connected {
 		return conflict(c)
 	}
-	if err := s.room(); err != nil {
-		return err
-	}
-	m, ctx, done, err := s.ask(ctx)
+	var next control.Node
+	revision, err := s.journal(ctx, c, asSeen(c.Key, seen), func() []clientv3.Op {
+		next = control.Node{Value: c.To, State: sluice.Reconfiguring, Change: c.ID, Lease: seen.Lease}
+		return []clientv3.Op{clientv3.OpPut(vifKey(c.Key), encodeNode(next))}
+	})
 	if err != nil {
 		return err
 	}
-	defer done()
-	for {
-		c.ID = s.lastID.Add(1)
-		next := control.Node{Value: c.To, State: sluice.Reconfiguring, Change: c.ID, Lease: seen.Lease}
-		unused := clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)
-		r, err := m.client.Txn(ctx).
-			If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision)), unused).
-			Then(clientv3.OpPut(vifKey(c.Key), encodeNode(next)), clientv3.OpPut(changeKey(c.ID), encode(c))).
-			Else(clientv3.OpGet(changeKey(c.ID), clientv3.WithCountOnly())).
-			Commit()
-		switch {
-		case err != nil:
-			return s.unanswered(m, err)
-		case r.Succeeded:
-			next.Revision = uint64(r.Header.Revision)
-			s.remember(c.Key, next)
-			return nil
-		case r.Responses[0].GetResponseRange().Count == 0:
-			c.ID = 0
-			return conflict(c)
-		}
-		if err := s.passTaken(ctx, m, c.ID); err != nil {
-			c.ID = 0
-			return err
-		}
-	}
+	next.Revision = revision
+	s.remember(c.Key, next)
+	return nil
 }
 
 // Note implements [control.Store].
 func (s *Store) Note(ctx context.Context, c *sluice.Change) error {
+	_, err := s.journal(ctx, c, nil, func() []clientv3.Op { return nil })
+	return err
+}
+
+// asSeen is that a vif's node is still as it was seen.
+func asSeen(key string, seen control.Node) []clientv3.Cmp {
+	return []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(vifKey(key)), "=", int64(seen.Revision))}
+}
+
+// journal gives c its ID, journals it and does what with says for that ID, all
+// or nothing, if all of ifs hold: else it fails with Conflict. It returns the revision that
+// the store has then. An error that leaves c.ID 0 has written nothing.
+func (s *Store) journal(ctx context.Context, c *sluice.Change, ifs []clientv3.Cmp, with func() []clientv3.Op) (revision uint64, err error) {
 	c.ID = 0
 	if err := s.room(); err != nil {
-		return err
+		return 0, err
 	}
 	m, ctx, done, err := s.ask(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer done()
 	for {
 		c.ID = s.lastID.Add(1)
-		r, err := m.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)).
-			Then(clientv3.OpPut(changeKey(c.ID), encode(c))).Commit()
-		if err != nil {
-			return s.unanswered(m, err)
-		}
-		if r.Succeeded {
-			return nil
+		unused := clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)
+		r, err := m.client.Txn(ctx).
+			If(append(slices.Clone(ifs), unused)...).
+			Then(append(with(), clientv3.OpPut(changeKey(c.ID), encode(c)))...).
+			Else(clientv3.OpGet(changeKey(c.ID), clientv3.WithCountOnly())).
+			Commit()
+		switch {
+		case err != nil:
+			return 0, s.unanswered(m, err)
+		case r.Succeeded:
+			return uint64(r.Header.Revision), nil
+		case r.Responses[0].GetResponseRange().Count == 0:
+			c.ID = 0
+			return 0, conflict(c)
 		}
 		if err := s.passTaken(ctx, m, c.ID); err != nil {
-			return err
+			c.ID = 0
+			return 0, err
 		}
 	}
 }
@@ -195,40 +194,16 @@ func (s *Store) Record(ctx context.Context, vifs []sluice.VIF) error {
 
 // Forget implements [control.Store].
 func (s *Store) Forget(ctx context.Context, c *sluice.Change, seen control.Node) error {
-	c.ID = 0
-	if err := s.room(); err != nil {
-		return err
-	}
-	m, ctx, done, err := s.ask(ctx)
+	_, err := s.journal(ctx, c, asSeen(c.Key, seen), func() []clientv3.Op {
+		return []clientv3.Op{clientv3.OpDelete(vifKey(c.Key)), clientv3.OpDelete(knownPrefix + c.Key)}
+	})
 	if err != nil {
 		return err
 	}
-	defer done()
-	for {
-		c.ID = s.lastID.Add(1)
-		unused := clientv3.Compare(clientv3.CreateRevision(changeKey(c.ID)), "=", 0)
-		r, err := m.client.Txn(ctx).
-			If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision)), unused).
-			Then(clientv3.OpDelete(vifKey(c.Key)), clientv3.OpDelete(knownPrefix+c.Key), clientv3.OpPut(changeKey(c.ID), encode(c))).
-			Else(clientv3.OpGet(changeKey(c.ID), clientv3.WithCountOnly())).
-			Commit()
-		switch {
-		case err != nil:
-			return s.unanswered(m, err)
-		case r.Succeeded:
-			s.mu.Lock()
-			delete(s.known, c.Key)
-			s.mu.Unlock()
-			return nil
-		case r.Responses[0].GetResponseRange().Count == 0:
-			c.ID = 0
-			return conflict(c)
-		}
-		if err := s.passTaken(ctx, m, c.ID); err != nil {
-			c.ID = 0
-			return err
-		}
-	}
+	s.mu.Lock()
+	delete(s.known, c.Key)
+	s.mu.Unlock()
+	return nil
 }
 
 // passTaken has the next ID come after the journal's last, where another writer
@@ -285,7 +260,7 @@ func (s *Store) write(ctx context.Context, c sluice.Change, seen, next control.N
 	}
 	defer done()
 	r, err := m.client.Txn(bound).
-		If(clientv3.Compare(clientv3.ModRevision(vifKey(c.Key)), "=", int64(seen.Revision))).
+		If(asSeen(c.Key, seen)...).
 		Then(clientv3.OpPut(vifKey(c.Key), encodeNode(next)), clientv3.OpPut(changeKey(c.ID), encode(c))).
 		Commit()
 	if err != nil {

@@ -152,8 +152,13 @@ func (s *Server) setAll(r *http.Request, by string) (any, error) {
 
 func (s *Server) profiles(r *http.Request, _ string) (any, error) {
 	p, err := s.Control.Profiles(r.Context())
+	return listed(p), err
+}
+
+// listed is p with empty lists where it has none: JSON's null is no list.
+func listed(p sluice.Profiles) sluice.Profiles {
 	p.All, p.Match = append([]sluice.Profile{}, p.All...), append([]sluice.Match{}, p.Match...)
-	return p, err
+	return p
 }
 
 func (s *Server) setProfiles(r *http.Request, by string) (any, error) {
@@ -174,8 +179,7 @@ func (s *Server) setProfiles(r *http.Request, by string) (any, error) {
 	if !in.DryRun {
 		s.Log.Info("the profiles were changed", "by", by, "profile", in.Name, "changes", len(changes))
 	}
-	p.All, p.Match = append([]sluice.Profile{}, p.All...), append([]sluice.Match{}, p.Match...)
-	return ProfileAnswer{Profiles: p, Changes: append([]sluice.Change{}, changes...)}, nil
+	return ProfileAnswer{Profiles: listed(p), Changes: append([]sluice.Change{}, changes...)}, nil
 }
 
 func (in ChangeRequest) request(by string) control.Request {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -17,23 +16,23 @@ import (
 
 	"sluice"
 	"sluice/broadcast"
+	"sluice/follow"
 )
 
 // Sockets are where libvirtd, and virtqemud of a libvirt in parts, answer.
 var Sockets = []string{"/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"}
 
 const (
-	answerWithin = 10 * time.Second // a request
-	listWithin   = 60 * time.Second // all domains
-	lookEvery    = 10 * time.Second // whether it still answers
-	againFirst   = 250 * time.Millisecond
-	againLast    = 5 * time.Second
+	answerWithin = 10 * time.Second     // a request
+	listWithin   = 60 * time.Second     // all domains
+	lookEvery    = 10 * time.Second     // whether it still answers
 	atOnce       = 16                   // domains that are asked for at a time
 	debounce     = 5 * time.Millisecond // events come in several
 )
 
 // Namer follows a host's libvirt. It is safe for concurrent use.
 type Namer struct {
+	*follow.Daemon
 	sockets []string
 	uri     libvirt.ConnectURI
 	log     *slog.Logger
@@ -41,17 +40,12 @@ type Namer struct {
 
 	mu      sync.Mutex
 	domains map[libvirt.UUID]domain
-	problem error
-	seen    bool // it has answered once
 }
 
 // New makes a Namer of the libvirt that answers at one of the sockets.
 func New(sockets []string, log *slog.Logger) *Namer {
-	return &Namer{sockets: sockets, uri: libvirt.QEMUSystem, log: log, domains: make(map[libvirt.UUID]domain)}
+	return &Namer{Daemon: follow.New("libvirt", "VMs", log), sockets: sockets, uri: libvirt.QEMUSystem, log: log, domains: make(map[libvirt.UUID]domain)}
 }
-
-// Name is what people call it.
-func (n *Namer) Name() string { return "libvirt" }
 
 // VIFs are the interfaces of the domains that run, as libvirt told them last.
 // DeviceMAC is what the device has if it is the one that was meant.
@@ -78,69 +72,24 @@ func (n *Namer) Collectors() map[string]string {
 	return all
 }
 
-// Problem is why libvirt does not answer; nil if it does, or if there is none
-// on this host. present says whether there is.
-func (n *Namer) Problem() (err error, present bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.problem, n.seen || n.problem != nil
-}
-
 // Watch sends after every change of VIFs or Collectors until ctx ends.
 func (n *Namer) Watch(ctx context.Context) <-chan struct{} { return n.changes.Watch(ctx, 1) }
 
 // Run follows libvirt until ctx ends, whether it is there yet or not.
-func (n *Namer) Run(ctx context.Context) {
-	pause := againFirst
-	for ctx.Err() == nil {
-		begin := time.Now()
-		err := n.follow(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		n.lost(err)
-		if time.Since(begin) > againLast {
-			pause = againFirst
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, againLast)
-	}
-}
-
-// errAbsent is that this host has no libvirt, or it does not run.
-var errAbsent = errors.New("there is no libvirt socket")
-
-// lost notes why libvirt does not answer, and says so once.
-func (n *Namer) lost(err error) {
-	n.mu.Lock()
-	was, seen := n.problem, n.seen
-	if errors.Is(err, errAbsent) && !seen {
-		err = nil // a host without libvirt
-	}
-	n.problem = err
-	n.mu.Unlock()
-	if err != nil && (was == nil || was.Error() != err.Error()) {
-		n.log.Warn("libvirt does not answer, so its VMs keep the names that are known; it is tried again", "error", err)
-	}
-}
+func (n *Namer) Run(ctx context.Context) { n.Follow(ctx, n.follow) }
 
 // dial connects to the first socket that there is.
 func (n *Namer) dial(ctx context.Context) (net.Conn, error) {
-	for _, path := range n.sockets {
-		if _, err := os.Stat(path); err != nil {
-			continue
-		}
-		d := net.Dialer{Timeout: answerWithin}
-		c, err := d.DialContext(ctx, "unix", path)
-		if err != nil {
-			return nil, err
-		}
-		return &framed{Conn: c}, nil
+	path, err := follow.Socket(n.sockets)
+	if err != nil {
+		return nil, err
 	}
-	return nil, errAbsent
+	d := net.Dialer{Timeout: answerWithin}
+	c, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return &framed{Conn: c}, nil
 }
 
 // dialed is a connection that is there, for the library.
@@ -254,14 +203,10 @@ func (n *Namer) list(l *libvirt.Libvirt) error {
 		return err
 	}
 	n.mu.Lock()
-	again := n.problem != nil || !n.seen
-	n.problem, n.seen = nil, true
 	changed := !maps.EqualFunc(n.domains, domains, same)
 	n.domains = domains
 	n.mu.Unlock()
-	if again {
-		n.log.Info("libvirt answers", "domains", len(domains))
-	}
+	n.Answered("domains", len(domains))
 	if changed {
 		n.changes.Send(struct{}{})
 	}

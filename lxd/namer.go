@@ -5,12 +5,10 @@ package lxd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +17,7 @@ import (
 
 	"sluice"
 	"sluice/broadcast"
+	"sluice/follow"
 )
 
 // Daemon is a daemon of that kind.
@@ -34,9 +33,7 @@ var Daemons = []Daemon{
 }
 
 const (
-	answerWithin = 30 * time.Second // all instances
-	againFirst   = 250 * time.Millisecond
-	againLast    = 5 * time.Second
+	answerWithin = 30 * time.Second      // all instances
 	debounce     = 20 * time.Millisecond // between two listings
 	lookEvery    = 30 * time.Second      // should an event ever be lost
 	mostEvent    = 1 << 20               // bytes
@@ -44,24 +41,19 @@ const (
 
 // Namer follows one daemon. It is safe for concurrent use.
 type Namer struct {
-	daemon  Daemon
-	log     *slog.Logger
+	*follow.Daemon
+	sockets []string
 	changes broadcast.Hub[struct{}]
 	dirty   chan struct{}
 
-	mu      sync.Mutex
-	vifs    []sluice.VIF
-	problem error
-	seen    bool // it has answered once
+	mu   sync.Mutex
+	vifs []sluice.VIF
 }
 
 // New makes a Namer of a daemon.
 func New(d Daemon, log *slog.Logger) *Namer {
-	return &Namer{daemon: d, log: log, dirty: make(chan struct{}, 1)}
+	return &Namer{Daemon: follow.New(d.Name, "instances", log), sockets: d.Sockets, dirty: make(chan struct{}, 1)}
 }
-
-// Name is what people call the daemon.
-func (n *Namer) Name() string { return n.daemon.Name }
 
 // VIFs are the interfaces of the instances that run, as the daemon told them last.
 func (n *Namer) VIFs() []sluice.VIF {
@@ -82,61 +74,12 @@ func (n *Namer) DevicesChanged() {
 	}
 }
 
-// Problem is why the daemon does not answer; nil if it does, or if there is
-// none on this host. present says whether there is.
-func (n *Namer) Problem() (err error, present bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.problem, n.seen || n.problem != nil
-}
-
 // Run follows the daemon until ctx ends, whether it is there yet or not.
-func (n *Namer) Run(ctx context.Context) {
-	for pause := againFirst; ctx.Err() == nil; pause = min(2*pause, againLast) {
-		begin := time.Now()
-		err := n.follow(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		n.lost(err)
-		if time.Since(begin) > againLast {
-			pause = againFirst
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
-}
-
-var errAbsent = errors.New("there is no socket")
-
-// lost notes why the daemon does not answer, and says so once.
-func (n *Namer) lost(err error) {
-	n.mu.Lock()
-	was := n.problem
-	if errors.Is(err, errAbsent) && !n.seen {
-		err = nil // a host without it
-	}
-	n.problem = err
-	n.mu.Unlock()
-	if err != nil && (was == nil || was.Error() != err.Error()) {
-		n.log.Warn(n.daemon.Name+" does not answer, so its instances keep the names that are known; it is tried again", "error", err)
-	}
-}
-
-func (n *Namer) socket() (string, error) {
-	for _, path := range n.daemon.Sockets {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-	}
-	return "", errAbsent
-}
+func (n *Namer) Run(ctx context.Context) { n.Follow(ctx, n.follow) }
 
 // follow follows one run of the daemon to its end, which is the error.
 func (n *Namer) follow(ctx context.Context) error {
-	path, err := n.socket()
+	path, err := follow.Socket(n.sockets)
 	if err != nil {
 		return err
 	}
@@ -209,14 +152,10 @@ func (n *Namer) list(ctx context.Context, client *http.Client) error {
 		return fmt.Errorf("listing its instances: %w", err)
 	}
 	n.mu.Lock()
-	again := n.problem != nil || !n.seen
-	n.problem, n.seen = nil, true
 	changed := !slices.Equal(n.vifs, vifs)
 	n.vifs = vifs
 	n.mu.Unlock()
-	if again {
-		n.log.Info(n.daemon.Name+" answers", "interfaces", len(vifs))
-	}
+	n.Answered("interfaces", len(vifs))
 	if changed {
 		n.changes.Send(struct{}{})
 	}

@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -220,11 +219,7 @@ func parse(args []string, held map[string]string) (m machine, ok bool) {
 		if len(n.device) > 15 || strings.ContainsAny(n.device, "/ ") {
 			continue // no name that the kernel gives a device
 		}
-		v := sluice.VIF{VM: m.name, UUID: m.uuid, Index: i, Device: n.device}
-		if mac, err := net.ParseMAC(n.mac); err == nil && len(mac) == 6 {
-			v.MAC = mac.String()
-		}
-		m.vifs = append(m.vifs, v)
+		m.vifs = append(m.vifs, sluice.VIF{VM: m.name, UUID: m.uuid, Index: i, MAC: sluice.MAC(n.mac), Device: n.device})
 	}
 	return m, len(m.vifs) > 0
 }

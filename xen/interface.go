@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,9 +86,7 @@ func (i *Interface) read(ctx context.Context, v xenstore.View) error {
 	if err != nil {
 		return err
 	}
-	if hw, err := net.ParseMAC(mac); err == nil && len(hw) == 6 {
-		i.MAC = hw.String()
-	}
+	i.MAC = sluice.MAC(mac)
 	i.Queues = 1
 	if xenstore.CheckPath(front) != nil {
 		return nil

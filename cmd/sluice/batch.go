@@ -45,22 +45,27 @@ func (c *client) setAll(cmd *cobra.Command, from string, dry bool) error {
 		return err
 	}
 	return c.print(cmd.OutOrStdout(), changes, func(w io.Writer) {
-		for _, change := range changes {
-			name := sluice.VIF{VM: change.VM, Index: change.VIF}
-			if dry {
-				fmt.Fprintf(w, "%s would change from %s to %s\n", name, change.From, change.To)
-				continue
-			}
-			fmt.Fprintf(w, "%s: %s, was %s; %s (change %d)\n", name, change.To, change.From, became(change), change.ID)
-			if change.Until != nil {
-				fmt.Fprintln(w, "  "+reverts(change))
-			}
-		}
+		printMany(w, changes, dry)
 		if dry {
 			fmt.Fprintln(w, "nothing was changed")
 			printEffect(w, changes[len(changes)-1])
 		}
 	})
+}
+
+// printMany says of each change what became of it, or with dry what would.
+func printMany(w io.Writer, changes []sluice.Change, dry bool) {
+	for _, change := range changes {
+		name := sluice.VIF{VM: change.VM, Index: change.VIF}
+		if dry {
+			fmt.Fprintf(w, "%s would change from %s to %s\n", name, change.From, change.To)
+			continue
+		}
+		fmt.Fprintf(w, "%s: %s, was %s; %s (change %d)\n", name, change.To, change.From, became(change), change.ID)
+		if change.Until != nil {
+			fmt.Fprintln(w, "  "+reverts(change))
+		}
+	}
 }
 
 // readBatch reads changes, one a line, as set's arguments, quoted as a shell

@@ -81,10 +81,11 @@ func showCommand(c *client) *cobra.Command {
 				return err
 			}
 			p, err := c.daemon().Profiles(cmd.Context())
+			if err != nil {
+				return nil // a daemon that knows of no profiles
+			}
 			for _, v := range vifs {
-				if err == nil { // else a daemon that knows of no profiles
-					printOrigin(cmd.OutOrStdout(), p, v)
-				}
+				printOrigin(cmd.OutOrStdout(), p, v)
 			}
 			return nil
 		}}

@@ -94,14 +94,7 @@ func (c *client) setProfiles(cmd *cobra.Command, r http.ProfileRequest) error {
 		return err
 	}
 	return c.print(cmd.OutOrStdout(), answer, func(w io.Writer) {
-		for _, change := range answer.Changes {
-			name := sluice.VIF{VM: change.VM, Index: change.VIF}
-			if r.DryRun {
-				fmt.Fprintf(w, "%s would change from %s to %s\n", name, change.From, change.To)
-			} else {
-				fmt.Fprintf(w, "%s: %s, was %s; %s (change %d)\n", name, change.To, change.From, became(change), change.ID)
-			}
-		}
+		printMany(w, answer.Changes, r.DryRun)
 		said := "of those that are known now nobody changes by it; who comes later has it from the first frame on"
 		if len(answer.Changes) > 0 {
 			said = fmt.Sprintf("%d changes", len(answer.Changes))
