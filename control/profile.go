@@ -212,18 +212,23 @@ func (c *Control) conform(ctx context.Context) error {
 	if err != nil || profiles.Revision == 0 {
 		return err
 	}
+	// Room that others make while we look must not be overlooked: until we know better, somebody lacks it.
+	c.lacking.Store(true)
 	steps, err := c.steer(ctx, profiles, c.Settings(), self)
 	if err != nil {
 		return err
 	}
-	c.lacking.Store(false)
+	lacking := false
 	var failed []error
 	begun := make([]sluice.Change, len(steps))
 	for i, s := range steps {
-		if begun[i], err = c.conformOne(ctx, s); err != nil {
+		var lacks bool
+		if begun[i], lacks, err = c.conformOne(ctx, s); err != nil {
 			failed = append(failed, err)
 		}
+		lacking = lacking || lacks
 	}
+	c.lacking.Store(lacking)
 	for i, s := range steps {
 		if begun[i].ID == 0 {
 			continue
@@ -236,14 +241,14 @@ func (c *Control) conform(ctx context.Context) error {
 }
 
 // conformOne begins the change of one vif. It returns a change without an ID
-// where there is nothing to do now.
-func (c *Control) conformOne(ctx context.Context, s step) (none sluice.Change, err error) {
+// where there is nothing to do now; lacks says whether there is no room for all of it.
+func (c *Control) conformOne(ctx context.Context, s step) (begun sluice.Change, lacks bool, err error) {
 	seen, err := c.Store.Get(ctx, s.vif.Key())
 	if err != nil {
-		return none, err
+		return begun, lacks, err
 	}
 	if seen.Value != s.from || seen.State != sluice.Connected {
-		return none, nil // somebody is just setting it: the end of that is the time to look
+		return begun, lacks, nil // somebody is just setting it: the end of that is the time to look
 	}
 	change := s.change()
 	if change.By = self; s.to.Profile != "" {
@@ -252,7 +257,7 @@ func (c *Control) conformOne(ctx context.Context, s step) (none sluice.Change, e
 	_, err = c.check(ctx, s.vif, seen, change)
 	if code := sluice.CodeOf(err); code == sluice.Refused || code == sluice.NotFound {
 		why := err
-		c.lacking.Store(true)
+		lacks = true
 		for _, side := range []struct {
 			of   *sluice.Allocation
 			from sluice.Allocation
@@ -266,22 +271,22 @@ func (c *Control) conformOne(ctx context.Context, s step) (none sluice.Change, e
 			}
 		}
 		if change.To == s.from {
-			return none, nil // as it is since there was no room
+			return begun, lacks, nil // as it is since there was no room
 		}
 		if _, err := c.check(ctx, s.vif, seen, change); err != nil {
 			c.Log.Warn("a vif cannot have what its profile says", "vif", s.vif, "profile", s.to.Profile, "why", err)
-			return none, nil
+			return begun, lacks, nil
 		}
 		change.By += ", without its guarantee"
 		c.Log.Warn("there is no room for what a vif's profile guarantees; it has the rest", "vif", s.vif, "profile", s.to.Profile, "why", why)
 	} else if err != nil {
-		return none, err
+		return begun, lacks, err
 	}
-	begun, err := c.begin(ctx, s.vif, seen, change)
+	begun, err = c.begin(ctx, s.vif, seen, change)
 	if sluice.CodeOf(err) == sluice.Conflict {
-		return none, nil
+		err = nil
 	}
-	return begun, err
+	return begun, lacks, err
 }
 
 // idle is how long what only a profile gave is kept for a vif that has gone: a
