@@ -21,6 +21,17 @@ type DirectionStatus struct {
 	Priority int    `json:"priority,omitempty"`
 }
 
+// With is the status with what is allocated.
+func (s DirectionStatus) With(a Allocation) DirectionStatus {
+	s.Limit, s.Guarantee, s.Weight, s.Priority = a.Limit, a.Guarantee, a.Weight, a.Priority
+	return s
+}
+
+// Allocation is what is allocated.
+func (s DirectionStatus) Allocation() Allocation {
+	return Allocation{Limit: s.Limit, Guarantee: s.Guarantee, Weight: s.Weight, Priority: s.Priority}
+}
+
 // GuestReport is what a VM's own collector says of one vif. It is shown,
 // never acted on: the host's counters are the truth.
 type GuestReport struct {

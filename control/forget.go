@@ -45,10 +45,6 @@ func (c *Control) Forget(ctx context.Context, vm string, index *int, by string) 
 		}
 		done = append(done, record)
 	}
-	select {
-	case c.resized <- struct{}{}: // it may have been the last that shared
-	default:
-	}
 	return done, nil
 }
 
@@ -71,6 +67,10 @@ func (c *Control) forgetOne(ctx context.Context, v sluice.VIF, by string) (sluic
 	delete(c.nodes, v.ID)
 	c.mu.Unlock()
 	c.hub.publish(record)
+	select {
+	case c.resized <- struct{}{}: // it may have been the last that shared, and others may lack what it held
+	default:
+	}
 	return record, nil
 }
 
@@ -89,11 +89,8 @@ func (c *Control) Absent(ctx context.Context) ([]sluice.VIFStatus, error) {
 		if !set {
 			continue // a twin that nobody set
 		}
-		side := func(a sluice.Allocation) sluice.DirectionStatus {
-			return sluice.DirectionStatus{Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight, Priority: a.Priority}
-		}
 		all = append(all, sluice.VIFStatus{VIF: v, Absent: true, State: n.State, Revision: n.Revision, Group: n.Value.Group, Profile: n.Value.Profile, Own: n.Value.Set(),
-			Tx: side(n.Value.Tx), Rx: side(n.Value.Rx)})
+			Tx: sluice.DirectionStatus{}.With(n.Value.Tx), Rx: sluice.DirectionStatus{}.With(n.Value.Rx)})
 	}
 	return all, nil
 }

@@ -205,11 +205,8 @@ func (c *Control) Groups(ctx context.Context) ([]sluice.GroupStatus, error) {
 			continue // it is just being deleted
 		}
 		name, _ := sluice.GroupOf(key)
-		side := func(a sluice.Allocation) sluice.DirectionStatus {
-			return sluice.DirectionStatus{Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight}
-		}
 		all = append(all, sluice.GroupStatus{Name: name, Parent: n.Value.Group, State: n.State, Revision: n.Revision,
-			Tx: side(n.Value.Tx), Rx: side(n.Value.Rx), Members: c.names(c.members(nodes, name))})
+			Tx: sluice.DirectionStatus{}.With(n.Value.Tx), Rx: sluice.DirectionStatus{}.With(n.Value.Rx), Members: c.names(c.members(nodes, name))})
 	}
 	slices.SortFunc(all, func(a, b sluice.GroupStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil

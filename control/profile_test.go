@@ -220,3 +220,15 @@ func TestProfileLeaves(t *testing.T) {
 		t.Errorf("an hour later: %+v, %v", absent, err)
 	}
 }
+
+// What is dropped of a vif that has gone is given to one that lacks it, at once.
+func TestProfileLeavesRoom(t *testing.T) {
+	h := start(t)
+	h.profiles(profile("small", 50*sluice.Mbit, 30*sluice.Mbit))
+	h.profiles(control.ProfilePatch{Default: pointer("small")})
+	db := sluice.VIF{ID: "db/0", VM: "db", Device: "tap3"}
+	h.inventory.set(web, web1, db)
+	h.eventually("it has the rest", func() bool { return h.node(db).Value.Terms() == both(50*sluice.Mbit, 0) })
+	h.Leave(t.Context(), map[string]time.Time{"ftp/0": time.Now().Add(-time.Hour)})
+	h.eventually("it has all", func() bool { return h.node(db).Value.Terms() == both(50*sluice.Mbit, 30*sluice.Mbit) })
+}

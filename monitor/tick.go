@@ -134,7 +134,7 @@ func (m *Monitor) describe(s *sluice.VIFStatus, v *vif, settings map[string]slui
 }
 
 func direction(f flow, a sluice.Allocation) sluice.DirectionStatus {
-	return sluice.DirectionStatus{Usage: f.usage, Demand: f.demand, Limit: a.Limit, Guarantee: a.Guarantee, Weight: a.Weight, Priority: a.Priority, Drops: f.drops}
+	return sluice.DirectionStatus{Usage: f.usage, Demand: f.demand, Drops: f.drops}.With(a)
 }
 
 // logRead says once when the counters cannot be read, and once when they can again.

@@ -37,10 +37,7 @@ func (c *client) host(cmd *cobra.Command) (h host, err error) {
 }
 
 func allocations(tx, rx sluice.DirectionStatus, group string) sluice.Allocations {
-	of := func(d sluice.DirectionStatus) sluice.Allocation {
-		return sluice.Allocation{Limit: d.Limit, Guarantee: d.Guarantee, Weight: d.Weight, Priority: d.Priority}
-	}
-	return sluice.Allocations{Tx: of(tx), Rx: of(rx), Group: group}
+	return sluice.Allocations{Tx: tx.Allocation(), Rx: rx.Allocation(), Group: group}
 }
 
 // export is the file that says what a host has.

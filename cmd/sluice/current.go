@@ -49,11 +49,5 @@ func fresh() (v sluice.VIFStatus) {
 func tell(v *sluice.VIFStatus, n control.Node) {
 	v.State, v.Revision, v.Group = n.State, n.Revision, n.Value.Group
 	v.Profile, v.Own = n.Value.Profile, n.Value.Set()
-	for _, side := range []struct {
-		to   *sluice.DirectionStatus
-		from sluice.Allocation
-	}{{&v.Tx, n.Value.Tx}, {&v.Rx, n.Value.Rx}} {
-		side.to.Limit, side.to.Guarantee = side.from.Limit, side.from.Guarantee
-		side.to.Weight, side.to.Priority = side.from.Weight, side.from.Priority
-	}
+	v.Tx, v.Rx = v.Tx.With(n.Value.Tx), v.Rx.With(n.Value.Rx)
 }
